@@ -1,0 +1,138 @@
+"""From a request code to a handler, and from its result to an answer.
+
+A handler is a plain `def`: it runs on the loop in the order in which requests arrived, so it is
+atomic. It returns one of
+
+    Response   the answer, now
+    PARKED     somebody keeps `request` and calls `request.answer(response)` later (a held pull, a
+               send that waits for its fsync); no task is spent on waiting
+    Later      an async function that makes the Response: it becomes a task (a cold read)
+
+and it may raise `Refused`. A handler never sees the connection. One-way requests take the same way
+and their answer is dropped in one place (`Request.answer`).
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+import msgspec
+
+from broker_trio.model.codes import RequestCode, ResponseCode
+from broker_trio.model.errors import Refused, RemoteProtocolError
+from broker_trio.wire.command import Command, Ext
+
+
+class Response(msgspec.Struct, gc=False):
+    """An answer before it has an opaque. `body` may be several buffers, sent without a join."""
+
+    code: int = ResponseCode.SUCCESS
+    remark: str | None = None
+    ext: Ext | None = None
+    body: bytes | list[bytes] = b""
+
+
+class Session(Protocol):
+    """One connection, as handlers see it: an identity, an address, and requests the other way."""
+
+    id: int
+    peer_address: str
+
+    @property
+    def closed(self) -> bool: ...
+
+    def send_oneway(self, command: Command) -> bool:
+        """Queue a one-way request to the peer; False where the connection is closed or full."""
+        ...
+
+    async def call(self, command: Command) -> Command:
+        """Ask the peer and wait for its answer. Raises `trio.ClosedResourceError`; no timeout."""
+        ...
+
+
+class Request:
+    """One command on its way to its answer. Answered at most once, from any plain function."""
+
+    __slots__ = ("_answer", "command", "received", "session")
+
+    def __init__(
+        self,
+        session: Session,
+        command: Command,
+        received: float,
+        answer: Callable[["Request", Response], None],
+    ) -> None:
+        self.session, self.command, self.received = session, command, received
+        self._answer: Callable[[Request, Response], None] | None = answer
+
+    @property
+    def answered(self) -> bool:
+        return self._answer is None
+
+    def answer(self, response: Response) -> None:
+        """Encode and queue the answer; nothing happens where the connection is gone."""
+        answer, self._answer = self._answer, None
+        assert answer is not None, f"request {self.command.code} answered twice"
+        answer(self, response)
+
+
+class Parked:
+    """The type of `PARKED`."""
+
+
+PARKED: Final = Parked()
+Later = Callable[[], Awaitable[Response]]
+H = TypeVar("H")
+
+
+@dataclass(frozen=True, slots=True)
+class Route(Generic[H]):
+    """One request code: the struct its header converts to, and who handles it.
+
+    `header` None hands the header over as `None`: the handler looks at `request.command` itself.
+    `support` and `note` fill a row of docs/compatibility.md: "full", "partial" or "refused".
+    `keys` translates short header names (SEND_MESSAGE_V2's letters) to the struct's wire names.
+    `processor` is the name under which metrics and limits know the family: send, pull, admin, …
+    """
+
+    code: RequestCode
+    header: type[H] | None
+    handle: Callable[[Request, H], "Response | Parked | Later"]
+    support: str = "full"
+    note: str = ""
+    keys: Mapping[str, str] | None = None
+    processor: str = "admin"
+
+
+class Dispatcher:
+    """All routes of one program; a duplicate code is an assertion at start."""
+
+    def __init__(self, routes: Iterable[Route[Any]]) -> None:
+        self.routes: dict[int, Route[Any]] = {}
+        for route in routes:
+            assert route.code not in self.routes, f"two handlers for {route.code.name}"
+            self.routes[route.code] = route
+
+    def dispatch(self, request: Request) -> Response | Parked | Later:
+        """Never raises for what a peer can send; anything else is our bug and ends the process."""
+        command = request.command
+        route = self.routes.get(command.code)
+        if route is None:
+            remark = f" request type {command.code} not supported"
+            return Response(ResponseCode.REQUEST_CODE_NOT_SUPPORTED, remark)
+        try:
+            return route.handle(request, None if route.header is None else header_of(route, command))
+        except Refused as refusal:
+            return Response(refusal.code, refusal.remark, dict(refusal.fields or {}))
+        except (msgspec.ValidationError, RemoteProtocolError) as error:
+            return Response(ResponseCode.SYSTEM_ERROR, f"{type(error).__name__}: {error}")
+
+
+def header_of(route: Route[H], command: Command) -> H:
+    """The typed header; raises `msgspec.ValidationError` naming the field. Unknown fields pass."""
+    assert route.header is not None
+    fields: Mapping[str, object] = command.ext
+    if route.keys is not None:
+        keys = route.keys
+        fields = {keys.get(name, name): value for name, value in fields.items()}
+    return msgspec.convert(fields, route.header, strict=False)
