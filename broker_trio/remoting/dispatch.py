@@ -53,7 +53,7 @@ class Session(Protocol):
 class Request:
     """One command on its way to its answer. Answered at most once, from any plain function."""
 
-    __slots__ = ("_answer", "command", "received", "session")
+    __slots__ = ("_answer", "command", "parked", "received", "session")
 
     def __init__(
         self,
@@ -63,6 +63,7 @@ class Request:
         answer: Callable[["Request", Response], None],
     ) -> None:
         self.session, self.command, self.received = session, command, received
+        self.parked = False  # counted against the connection's limit of waiting requests
         self._answer: Callable[[Request, Response], None] | None = answer
 
     @property

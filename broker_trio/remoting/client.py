@@ -1,0 +1,240 @@
+"""Outgoing connections: one for each address, shared by all callers, on AnyIO.
+
+    call(address, command)   connect if need be, queue the frame, wait for the answer's opaque
+    reader task              one for each connection: answers to their callers, requests to a hook
+
+A connection that breaks fails every call that waits on it with `Unreachable` and is forgotten; the
+next call connects anew. There are no timeouts in here: callers put `fail_after` around what they
+ask (a call that is cancelled leaves the connection usable). `client/`, the registrar and the
+command line all go out through this module, so it runs on Trio and asyncio alike.
+"""
+
+import errno
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Final, Protocol, Self, final
+
+import anyio
+import anyio.abc
+
+from broker_trio.model.errors import BrokerTrioError, RemoteProtocolError
+from broker_trio.wire.command import ONEWAY, RESPONSE, Command, Serialize
+from broker_trio.wire.frame import FrameBuffer
+from broker_trio.wire.serialize import encode_parts
+
+READ_BYTES: Final = 256 << 10
+CONNECTIONS_MAX: Final = 1_024
+CALLS_MAX: Final = 65_536  # answers that one connection may owe us
+PROBE: Final = 26_000  # a code of ours that does nothing: any answer shows that CBOR was read
+
+
+class Unreachable(BrokerTrioError):
+    """No answer from this address: refused, unresolvable, or broken before the answer came.
+
+    `sent` tells whether the request may have reached the peer: then its outcome is unknown.
+    """
+
+    def __init__(self, address: str, cause: str, *, sent: bool) -> None:
+        super().__init__(f"{address}: {cause}")
+        self.address, self.cause, self.sent = address, cause, sent
+
+
+class ByteStream(Protocol):
+    """What a connection needs of a transport. `receive` raises `anyio.EndOfStream` at its end."""
+
+    async def receive(self, max_bytes: int = 65536) -> bytes: ...
+
+    async def send(self, item: bytes) -> None: ...
+
+    async def aclose(self) -> None: ...
+
+
+Connect = Callable[[str], Awaitable[ByteStream]]
+Hook = Callable[[str, Command], Command | None]
+
+
+async def connect_tcp(address: str) -> ByteStream:
+    """A plain TCP stream to `host:port`, for programs on either event loop. Raises `OSError`."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise OSError(errno.EINVAL, f"{address!r} is not host:port")
+    return await anyio.connect_tcp(host.strip("[]"), int(port))
+
+
+class _Link:
+    """One connection and the calls that wait on it."""
+
+    def __init__(self, address: str, stream: ByteStream) -> None:
+        self.address, self.stream = address, stream
+        self.frames = FrameBuffer()
+        self.waiting: dict[int, tuple[anyio.Event, list[Command]]] = {}
+        self.sending = anyio.Lock()
+        self.broken: str | None = None
+
+    def fail(self, cause: str) -> None:
+        self.broken = self.broken or cause
+        for event, _ in self.waiting.values():
+            event.set()
+
+
+@final
+class RemotingClient:
+    """`async with RemotingClient(connect) as client:` closes every connection at its end.
+
+    `on_request` answers what peers ask of us on our connections (None = no answer); it is a plain
+    function and runs in the order of arrival.
+    """
+
+    def __init__(
+        self,
+        connect: Connect = connect_tcp,
+        *,
+        on_request: Hook | None = None,
+        on_disconnect: Callable[[str], None] | None = None,
+    ) -> None:
+        self._connect, self._on_request, self._on_disconnect = connect, on_request, on_disconnect
+        self._links: dict[str, _Link] = {}
+        self._connecting: dict[str, anyio.Lock] = {}
+        self._speaks: dict[str, Serialize] = {}
+        self._opaque = 0
+        self._group: anyio.abc.TaskGroup = anyio.create_task_group()
+
+    async def __aenter__(self) -> Self:
+        await self._group.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool | None:
+        self._group.cancel_scope.cancel()
+        return await self._group.__aexit__(kind, error, trace)
+
+    async def call(self, address: str, command: Command) -> Command:
+        """Ask `address` and return its answer, whatever its code. Raises `Unreachable`."""
+        link = await self._link(address)
+        if len(link.waiting) >= CALLS_MAX:
+            raise Unreachable(address, f"{CALLS_MAX} calls wait already", sent=False)
+        opaque = command.opaque = self._take_opaque()
+        command.flag &= ~(RESPONSE | ONEWAY)
+        event, box = link.waiting[opaque] = (anyio.Event(), [])
+        try:
+            await self._send(link, command)
+            await event.wait()
+        finally:
+            link.waiting.pop(opaque, None)
+        if not box:
+            raise Unreachable(address, link.broken or "connection lost", sent=True)
+        return box[0]
+
+    async def send_oneway(self, address: str, command: Command) -> None:
+        """Send without an answer. Raises `Unreachable` where it surely did not leave."""
+        link = await self._link(address)
+        command.opaque = self._take_opaque()
+        command.flag = ONEWAY
+        await self._send(link, command)
+
+    async def serialize_of(self, address: str) -> Serialize:
+        """CBOR where the peer understands it, else JSON; found out once by a harmless question.
+
+        An Apache peer closes the connection on a CBOR frame, so the probe is a request of its own:
+        a real request must never be repeated because of it. Raises `Unreachable`.
+        """
+        known = self._speaks.get(address)
+        if known is None:
+            try:
+                await self.call(address, Command(PROBE, serialize=Serialize.CBOR))
+                known = Serialize.CBOR
+            except Unreachable as error:
+                if not error.sent:
+                    raise
+                known = Serialize.JSON
+            if len(self._speaks) >= CONNECTIONS_MAX:
+                self._speaks.clear()
+            self._speaks[address] = known
+        return known
+
+    async def drop(self, address: str) -> None:
+        """Close the connection to `address`, if any; calls that wait on it fail."""
+        link = self._links.pop(address, None)
+        if link is not None:
+            link.fail("closed by us")
+            await link.stream.aclose()
+
+    def _take_opaque(self) -> int:
+        self._opaque = (self._opaque + 1) & 0x7FFFFFFF
+        return self._opaque
+
+    async def _link(self, address: str) -> _Link:
+        link = self._links.get(address)
+        if link is not None and link.broken is None:
+            return link
+        lock = self._connecting.setdefault(address, anyio.Lock())
+        async with lock:
+            link = self._links.get(address)
+            if link is not None and link.broken is None:
+                return link
+            if len(self._links) >= CONNECTIONS_MAX:
+                raise Unreachable(address, f"{CONNECTIONS_MAX} connections open", sent=False)
+            try:
+                stream = await self._connect(address)
+            except OSError as error:
+                raise Unreachable(address, str(error) or type(error).__name__, sent=False) from error
+            link = self._links[address] = _Link(address, stream)
+            self._group.start_soon(self._read, link)
+            return link
+
+    async def _send(self, link: _Link, command: Command) -> None:
+        data = b"".join(encode_parts(command, command.body))
+        async with link.sending:
+            if link.broken is not None:
+                raise Unreachable(link.address, link.broken, sent=False)
+            try:
+                await link.stream.send(data)
+            except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
+                link.fail("connection broke while sending")
+                raise Unreachable(link.address, "connection broke while sending", sent=True) from error
+            except anyio.get_cancelled_exc_class():
+                link.fail("a send was cancelled half way")  # the frame may be cut: not usable
+                raise
+
+    async def _read(self, link: _Link) -> None:
+        try:
+            cause = await self._read_until_broken(link)
+        finally:
+            if self._links.get(link.address) is link:
+                del self._links[link.address]
+            link.fail("connection closed")
+        link.broken = cause
+        with anyio.CancelScope(shield=True), anyio.move_on_after(1):
+            await link.stream.aclose()
+        if self._on_disconnect is not None:
+            self._on_disconnect(link.address)
+
+    async def _read_until_broken(self, link: _Link) -> str:
+        while link.broken is None:
+            try:
+                link.frames.receive_data(await link.stream.receive(READ_BYTES))
+                while (command := link.frames.next_command()) is not None:
+                    await self._arrived(link, command)
+            except anyio.EndOfStream:
+                return "closed by the peer"
+            except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
+                return "connection broken"
+            except RemoteProtocolError as error:
+                return f"the peer breaks the protocol: {error}"
+        return link.broken
+
+    async def _arrived(self, link: _Link, command: Command) -> None:
+        if command.flag & RESPONSE:
+            waiting = link.waiting.get(command.opaque)
+            if waiting is not None:
+                waiting[1].append(command)
+                waiting[0].set()
+            return
+        answer = self._on_request(link.address, command) if self._on_request else None
+        if answer is not None and not command.is_oneway:
+            answer.opaque, answer.flag, answer.serialize = command.opaque, RESPONSE, command.serialize
+            await self._send(link, answer)

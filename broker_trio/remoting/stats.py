@@ -1,0 +1,58 @@
+"""Plain counters of the remoting doors; metrics/ reads them when it is scraped."""
+
+from bisect import bisect_left
+from typing import Final
+
+from broker_trio.model.errors import RemoteProtocolError
+
+LATENCY_BOUNDS_S: Final = (0.001, 0.003, 0.005, 0.007, 0.01, 0.1, 1.0, 2.0, 3.0)
+"""Upper bounds of RocketMQ's own rpc latency buckets; one more catches the rest."""
+
+
+class CodeStats:
+    """Answers of one (request code, response code) pair."""
+
+    __slots__ = ("buckets", "count", "sum_s")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.sum_s = 0.0
+        self.buckets = [0] * (len(LATENCY_BOUNDS_S) + 1)
+
+
+class RemotingStats:
+    """Counters of all connections of one server. Only ever grow, but for the three gauges."""
+
+    def __init__(self) -> None:
+        self.connections = 0  # gauge
+        self.buffered_bytes = 0  # gauge: unfinished frames
+        self.parked = 0  # gauge: requests waiting for a flush or a message
+        self.accepted = 0
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.frames_in = 0
+        self.protocol_errors: dict[str, int] = {}
+        self.refused: dict[str, int] = {}
+        self.by_code: dict[tuple[int, int], CodeStats] = {}
+
+    def answered(self, request_code: int, response_code: int, seconds: float) -> None:
+        """Count one answer. Codes of peers are unbounded: unknown ones share the entry (-1, …)."""
+        key = (request_code, response_code)
+        stats = self.by_code.get(key)
+        if stats is None:
+            if response_code == 3:
+                key = (-1, 3)
+            stats = self.by_code.setdefault(key, CodeStats())
+        stats.count += 1
+        stats.sum_s += seconds
+        stats.buckets[bisect_left(LATENCY_BOUNDS_S, seconds)] += 1
+
+    def protocol_error(self, error: RemoteProtocolError) -> None:
+        """Count a closed connection by the kind of its error."""
+        self.count_error("too_large" if "limit" in str(error) else "malformed")
+
+    def count_error(self, kind: str) -> None:
+        self.protocol_errors[kind] = self.protocol_errors.get(kind, 0) + 1
+
+    def refuse(self, reason: str) -> None:
+        self.refused[reason] = self.refused.get(reason, 0) + 1
