@@ -21,6 +21,7 @@ import msgspec
 from broker_trio.model.codes import RequestCode, ResponseCode
 from broker_trio.model.errors import Refused, RemoteProtocolError
 from broker_trio.wire.command import Command, Ext
+from broker_trio.wire.headers.base import from_ext
 
 
 class Response(msgspec.Struct, gc=False):
@@ -136,4 +137,4 @@ def header_of(route: Route[H], command: Command) -> H:
     if route.keys is not None:
         keys = route.keys
         fields = {keys.get(name, name): value for name, value in fields.items()}
-    return msgspec.convert(fields, route.header, strict=False)
+    return from_ext(fields, route.header)
