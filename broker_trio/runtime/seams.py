@@ -76,7 +76,7 @@ class File(Protocol):
         ...
 
     def read_at_blocking(self, position: int, size: int) -> bytes:
-        """The same on the loop, waiting for the device: only while starting, before any door opens."""
+        """The same on the loop, waiting for the device: only before any door opens."""
         ...
 
     def reserve(self, position: int, size: int) -> None:
@@ -165,7 +165,7 @@ class Network(Protocol):
     """Byte streams between addresses `host:port` (IPv6 in brackets)."""
 
     async def connect(self, address: str) -> trio.abc.Stream:
-        """A connected stream with a `peer_address` attribute. Raises `OSError`; no timeout of its own."""
+        """A connected stream with a `peer_address`. Raises `OSError`; no timeout of its own."""
         ...
 
     async def listen(self, address: str) -> Listener:
