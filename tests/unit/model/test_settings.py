@@ -127,5 +127,5 @@ def test_rules_across_fields_are_asked_last() -> None:
 
 def test_text_that_is_no_toml_is_refused_with_its_line() -> None:
     """The parser's line and column reach the person."""
-    with pytest.raises(ConfigError, match="not TOML.*line 2"):
+    with pytest.raises(ConfigError, match=r"not TOML.*line 2"):
         load(Config, "a = 1\nb = = 2\n", {})
