@@ -1,0 +1,299 @@
+"""PULL_MESSAGE and LITE_PULL_MESSAGE: check, commit, read, answer or hold.
+
+The checks run in the order of protocol.md §3.2. The first attempt commits the consumer's offset if
+it asks for it and may be held; the run after a wake-up does neither. Messages leave as they lie in
+the log, never decoded. Cold messages are read by a `Later`, off the loop.
+"""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final, final
+
+import trio
+
+from broker_trio.broker.config import BrokerConfig
+from broker_trio.broker.groups import Groups
+from broker_trio.broker.held_pulls import Held, HeldPulls
+from broker_trio.broker.offsets import ConsumerOffsets
+from broker_trio.broker.sessions import Sessions
+from broker_trio.broker.settings import Settings
+from broker_trio.broker.stats import BrokerStats
+from broker_trio.broker.topics import Topics
+from broker_trio.model.codes import RequestCode, ResponseCode
+from broker_trio.model.errors import Refused
+from broker_trio.model.subscription import SubscriptionData, build_subscription
+from broker_trio.remoting.dispatch import PARKED, Later, Parked, Request, Response, Route, Session
+from broker_trio.runtime.seams import Clock
+from broker_trio.store.reader import GetResult, GetStatus
+from broker_trio.store.store import Store
+from broker_trio.wire.headers.pull import PullMessageRequestHeader
+
+COMMIT_OFFSET: Final = 1
+SUSPEND: Final = 2
+SUBSCRIPTION: Final = 4
+COUNT_MAX: Final = 1_024
+BROKER, GROUP, TOPIC, BROADCASTING, SUBSCRIBED = 1, 2, 3, 4, 5  # forbiddenType of a 16
+
+_CODE_OF: Final = {
+    GetStatus.FOUND: ResponseCode.SUCCESS,
+    GetStatus.NO_MATCHED_MESSAGE: ResponseCode.PULL_RETRY_IMMEDIATELY,
+    GetStatus.MESSAGE_WAS_REMOVING: ResponseCode.PULL_RETRY_IMMEDIATELY,
+    GetStatus.OFFSET_TOO_SMALL: ResponseCode.PULL_OFFSET_MOVED,
+    GetStatus.OFFSET_OVERFLOW_BADLY: ResponseCode.PULL_OFFSET_MOVED,
+    GetStatus.OFFSET_RESET: ResponseCode.PULL_OFFSET_MOVED,
+    GetStatus.OFFSET_OVERFLOW_ONE: ResponseCode.PULL_NOT_FOUND,
+    GetStatus.OFFSET_FOUND_NULL: ResponseCode.PULL_NOT_FOUND,
+}
+"""The two statuses of an empty queue are missing: their code depends on the offset asked for."""
+
+
+@final
+class Pull:
+    """The pull codes of one broker."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        topics: Topics,
+        groups: Groups,
+        offsets: ConsumerOffsets,
+        sessions: Sessions,
+        held: HeldPulls,
+        stats: BrokerStats,
+        config: BrokerConfig,
+        settings: Settings,
+    ) -> None:
+        self._store, self._clock, self._topics, self._groups = store, clock, topics, groups
+        self._offsets, self._sessions, self._held, self._stats = offsets, sessions, held, stats
+        self._config, self._settings = config.pull, settings
+
+    def routes(self) -> tuple[Route[PullMessageRequestHeader], ...]:
+        note = "tag filters; SQL92 is refused as switched off"
+        pull = Route(
+            RequestCode.PULL_MESSAGE,
+            PullMessageRequestHeader,
+            self._handle,
+            support="partial",
+            note=note,
+            processor="pull",
+        )
+        lite = Route(
+            RequestCode.LITE_PULL_MESSAGE,
+            PullMessageRequestHeader,
+            self._handle_lite,
+            support="partial",
+            note=note,
+            processor="lite_pull",
+        )
+        return (pull, lite)
+
+    def _handle_lite(
+        self, request: Request, header: PullMessageRequestHeader
+    ) -> Response | Parked | Later:
+        if not self._config.lite_pull_enable:
+            raise _forbidden(BROKER, "lite pull is switched off on this broker (pull.lite_pull_enable)")
+        return self._handle(request, header)
+
+    def _handle(
+        self, request: Request, header: PullMessageRequestHeader
+    ) -> Response | Parked | Later:
+        codes = self._checked(header)
+        reset = self._offsets.take_reset(header.consumer_group, header.topic, header.queue_id)
+        if reset is not None:
+            return self._moved(header, reset)
+        if header.sys_flag & COMMIT_OFFSET and header.commit_offset >= 0:
+            self._offsets.commit(
+                header.consumer_group, header.topic, header.queue_id, header.commit_offset
+            )
+        hold = bool(header.sys_flag & SUSPEND) and header.suspend_timeout_millis > 0
+        return self._attempt(request, header, codes, hold=hold)
+
+    def _attempt(
+        self,
+        request: Request,
+        header: PullMessageRequestHeader,
+        codes: frozenset[int] | None,
+        *,
+        hold: bool,
+    ) -> Response | Parked | Later:
+        count = min(max(header.max_msg_nums, 1), COUNT_MAX)
+        reader = self._store.reader
+        ask = partial(
+            reader.get_nowait,
+            header.topic,
+            header.queue_id,
+            header.queue_offset,
+            count_max=count,
+            bytes_max=header.max_msg_bytes,
+            codes=codes,
+        )
+        try:
+            result = ask()
+        except trio.WouldBlock:
+            cold = partial(
+                reader.get,
+                header.topic,
+                header.queue_id,
+                header.queue_offset,
+                count_max=count,
+                bytes_max=header.max_msg_bytes,
+                codes=codes,
+            )
+            return partial(self._finish_cold, header, cold)
+        response = self._respond(header, result)
+        if response.code != ResponseCode.PULL_NOT_FOUND or not hold:
+            return response
+        return self._hold(request, header, codes, response)
+
+    async def _finish_cold(
+        self, header: PullMessageRequestHeader, cold: Callable[[], Awaitable[GetResult]]
+    ) -> Response:
+        self._stats.totals.cold_reads += 1
+        return self._respond(header, await cold())
+
+    def _hold(
+        self,
+        request: Request,
+        header: PullMessageRequestHeader,
+        codes: frozenset[int] | None,
+        response: Response,
+    ) -> Response | Parked:
+        held, config = self._held, self._config
+        if held.full or getattr(request.session, "parked_full", False):
+            held.refused += 1
+            raise Refused(
+                ResponseCode.SYSTEM_BUSY,
+                f"[OVERLOAD]{held.count} pulls are held, limit {held.held_max} (pull.held_pulls_max) or "
+                "remoting.parked_max of this connection",
+            )
+        wait_ms = min(header.suspend_timeout_millis, config.hold_ms_max)
+        if not self._settings.long_polling_enable:
+            wait_ms = min(wait_ms, 1_000)
+        deadline = self._clock.monotonic() + wait_ms / 1_000
+        rerun = partial(self._attempt, request, header, codes, hold=False)
+        request.command.ext = {}
+        held.hold(
+            Held(request, header.topic, header.queue_id, header.queue_offset, codes, deadline, rerun)
+        )
+        return PARKED
+
+    def _respond(self, header: PullMessageRequestHeader, result: GetResult) -> Response:
+        status = result.status
+        code = _CODE_OF.get(status)
+        if code is None:
+            first = header.queue_offset == 0
+            code = ResponseCode.PULL_NOT_FOUND if first else ResponseCode.PULL_OFFSET_MOVED
+        if result.count:
+            self._stats.got(header.topic, header.consumer_group, result.count, result.bytes)
+        else:
+            self._stats.totals.get_misses += 1
+        return Response(
+            code,
+            None if code == ResponseCode.SUCCESS else status.name,
+            _four(result.next_begin_offset, result.min_offset, result.max_offset),
+            result.records,
+        )
+
+    def _moved(self, header: PullMessageRequestHeader, offset: int) -> Response:
+        """A pending server-side reset: the client goes on at `offset`."""
+        queues = self._store.queues
+        low = queues.min_offset(header.topic, header.queue_id)
+        high = queues.max_offset(header.topic, header.queue_id)
+        name = GetStatus.OFFSET_RESET.name
+        return Response(ResponseCode.PULL_OFFSET_MOVED, name, _four(offset, low, high))
+
+    def _checked(self, header: PullMessageRequestHeader) -> frozenset[int] | None:
+        """Every check before the store is asked; returns the tag codes wanted, None = all."""
+        if not self._settings.readable:
+            raise _forbidden(BROKER, "this broker is not readable (brokerPermission)")
+        group = self._groups.find_or_create(header.consumer_group)
+        if group is None:
+            raise Refused(
+                ResponseCode.SUBSCRIPTION_GROUP_NOT_EXIST,
+                f"subscription group [{header.consumer_group}] does not exist",
+            )
+        if not group.consume_enable:
+            raise _forbidden(GROUP, f"group {header.consumer_group} may not consume (consumeEnable)")
+        topic = self._topics.get(header.topic)
+        if topic is None:
+            raise Refused(
+                ResponseCode.TOPIC_NOT_EXIST, f"topic[{header.topic}] not exist, apply first please!"
+            )
+        if not topic.perm & 4:
+            raise _forbidden(TOPIC, f"topic {header.topic} is not readable (perm {topic.perm})")
+        if not 0 <= header.queue_id < topic.read_queue_nums:
+            raise Refused(
+                ResponseCode.INVALID_PARAMETER,
+                f"queueId {header.queue_id} is illegal, topic {header.topic} has "
+                f"{topic.read_queue_nums} read queues",
+            )
+        subscription = self._subscription(header, broadcast=group.consume_broadcast_enable)
+        return codes_of(subscription)
+
+    def _subscription(self, header: PullMessageRequestHeader, *, broadcast: bool) -> SubscriptionData:
+        kind = header.expression_type or "TAG"
+        if header.sys_flag & SUBSCRIPTION:
+            _refuse_sql(kind)
+            try:
+                return build_subscription(header.topic, header.subscription or "*", kind)
+            except ValueError as error:
+                raise Refused(ResponseCode.SUBSCRIPTION_PARSE_FAILED, str(error)) from error
+        group = self._sessions.consumer_group(header.consumer_group)
+        if group is None:
+            raise Refused(
+                ResponseCode.SUBSCRIPTION_NOT_EXIST,
+                f"the consumer's group {header.consumer_group} has not sent a heartbeat yet",
+            )
+        if group.is_broadcasting and not broadcast:
+            raise _forbidden(
+                BROADCASTING, f"group {header.consumer_group} may not broadcast (consumeBroadcastEnable)"
+            )
+        if not self._groups.may_read(header.consumer_group, header.topic):
+            raise _forbidden(SUBSCRIBED, f"group {header.consumer_group} may not read {header.topic}")
+        found = self._sessions.subscription(header.consumer_group, header.topic)
+        if found is None:
+            raise Refused(
+                ResponseCode.SUBSCRIPTION_NOT_EXIST,
+                f"group {header.consumer_group} has not subscribed to {header.topic}",
+            )
+        if found.sub_version < header.sub_version:
+            raise Refused(
+                ResponseCode.SUBSCRIPTION_NOT_LATEST,
+                "the subscription known here is older than the request's",
+            )
+        _refuse_sql(found.expression_type)
+        return found
+
+    def session_closed(self, session: Session) -> None:
+        """Drop what the connection waited for."""
+        self._held.session_closed(session)
+
+
+def codes_of(subscription: SubscriptionData) -> frozenset[int] | None:
+    """The tag codes that pass, None = all of them."""
+    if subscription.sub_string in {"", "*"} or not subscription.code_set:
+        return None
+    return frozenset(subscription.code_set)
+
+
+def _four(next_begin: int, low: int, high: int) -> dict[str, str | int | bool]:
+    """The fields that clients unbox without looking: all four, in every pull answer."""
+    return {
+        "suggestWhichBrokerId": "0",
+        "nextBeginOffset": str(next_begin),
+        "minOffset": str(low),
+        "maxOffset": str(high),
+    }
+
+
+def _forbidden(kind: int, remark: str) -> Refused:
+    return Refused(ResponseCode.NO_PERMISSION, remark, {"forbiddenType": str(kind)})
+
+
+def _refuse_sql(kind: str | None) -> None:
+    if kind not in {None, "", "TAG"}:
+        raise Refused(
+            ResponseCode.SYSTEM_ERROR,
+            f"The broker does not support consumer to filter message by {kind}",
+        )

@@ -1,0 +1,267 @@
+"""SEND_MESSAGE, SEND_MESSAGE_V2, SEND_BATCH_MESSAGE: check, append, answer.
+
+The checks run in the order of protocol.md §3.1.4. What depends on the topic alone is looked up once
+and kept in a `Target`, so that a send to a known topic costs one dict look-up. A message whose
+properties hold nothing that the broker acts on takes the plain way; `special.py` rewrites the rest
+(delay, retry) or refuses it (timers, transactions).
+
+The answer leaves at once under ASYNC_FLUSH (durability `memory`), and when its bytes are on disk
+under SYNC_FLUSH (durability `disk`), unless the message says WAIT=false.
+"""
+
+from typing import Final, final
+
+from broker_trio.broker.config import BrokerConfig
+from broker_trio.broker.properties import Scanned, scan
+from broker_trio.broker.retry import Retry
+from broker_trio.broker.schedule import Schedule
+from broker_trio.broker.settings import Settings
+from broker_trio.broker.stats import BrokerStats, TopicStats
+from broker_trio.broker.topics import Topics
+from broker_trio.model.codes import RequestCode, ResponseCode
+from broker_trio.model.errors import Refused
+from broker_trio.model.message import SysFlag
+from broker_trio.model.names import NOT_SENDABLE, check_topic, is_dlq, is_retry
+from broker_trio.model.topic import TopicConfig
+from broker_trio.remoting.dispatch import PARKED, Parked, Request, Response, Route, Session
+from broker_trio.runtime.seams import Entropy
+from broker_trio.store.entry import Appended
+from broker_trio.store.store import Draft, Store
+from broker_trio.wire.batch import decode_batch
+from broker_trio.wire.command import ExtValue
+from broker_trio.wire.headers.send import SendMessageRequestHeader, SendMessageV2RequestHeader
+from broker_trio.wire.java import encode_host
+
+BATCH_TOPIC_BYTES_MAX: Final = 127
+PROPERTIES_BYTES_MAX: Final = 32_767
+KEPT_FLAGS: Final = 0x70F & ~0xC
+"""Of a sender's sysFlag: compression and its type, multi-tags. Host families are the broker's to say."""
+
+
+@final
+class Target:
+    """What a send needs to know of its topic; dropped when the topic changes."""
+
+    __slots__ = ("config", "is_retry", "needs_keys", "queue_id_max", "stats", "write_queues")
+
+    def __init__(self, config: TopicConfig, stats: TopicStats) -> None:
+        self.config, self.stats = config, stats
+        self.write_queues = config.write_queue_nums
+        self.queue_id_max = max(config.write_queue_nums, config.read_queue_nums)
+        self.is_retry = is_retry(config.topic_name)
+        self.needs_keys = config.attributes.get("cleanup.policy") == "COMPACTION"
+
+
+@final
+class Send:
+    """The send codes of one broker."""
+
+    def __init__(
+        self,
+        store: Store,
+        topics: Topics,
+        retry: Retry,
+        schedule: Schedule,
+        stats: BrokerStats,
+        entropy: Entropy,
+        config: BrokerConfig,
+        store_host: bytes,
+        settings: Settings,
+    ) -> None:
+        self._store, self._topics, self._retry, self._schedule = store, topics, retry, schedule
+        self._stats, self._entropy, self._settings = stats, entropy, settings
+        self._targets: dict[str, Target] = {}
+        self._hosts: dict[int, tuple[bytes, int]] = {}
+        self._sync = config.store.flush_disk_type == "SYNC_FLUSH"
+        self._body_max = config.store.message_size_max
+        self._id_prefix = store_host.hex().upper()
+        self._store_v6 = SysFlag.STOREHOST_V6 if len(store_host) == 20 else 0
+        trace = "true" if config.trace_on else "false"
+        self._region, self._trace = config.region_id, trace
+        self._added = {"MSG_REGION": config.region_id, "TRACE_ON": trace, "CLUSTER": config.cluster_name}
+        self._suffix = "".join(f"{name}\x01{value}\x02" for name, value in self._added.items())
+        topics.on_change.append(self._forget)
+
+    def routes(self) -> tuple[Route[SendMessageRequestHeader], ...]:
+        note = "transactional sends 16, timer properties 1, inner batches 13"
+        kinds = {
+            RequestCode.SEND_MESSAGE: SendMessageRequestHeader,
+            RequestCode.SEND_MESSAGE_V2: SendMessageV2RequestHeader,
+            RequestCode.SEND_BATCH_MESSAGE: SendMessageV2RequestHeader,
+        }
+        return tuple(
+            Route(code, kind, self._handle, support="partial", note=note, processor="send")
+            for code, kind in kinds.items()
+        )
+
+    def session_closed(self, session: Session) -> None:
+        """Forget the peer's encoded address."""
+        self._hosts.pop(session.id, None)
+
+    def _forget(self, changed: list[TopicConfig]) -> None:
+        for config in changed:
+            self._targets.pop(config.topic_name, None)
+
+    def _handle(self, request: Request, header: SendMessageRequestHeader) -> Response | Parked:
+        body = request.command.body
+        self._store.check_writable(len(body))
+        topic = header.topic
+        target = self._targets.get(topic) or self._resolve(topic, header)
+        queue_id = header.queue_id
+        if queue_id >= target.queue_id_max:
+            raise Refused(
+                ResponseCode.INVALID_PARAMETER,
+                f"queueId {queue_id} of topic {topic} is illegal, it has {target.queue_id_max} queues",
+            )
+        if queue_id < 0:
+            queue_id = self._entropy.randrange(max(1, target.write_queues))
+        host = self._hosts.get(request.session.id) or self._remember(request.session)
+        draft = Draft(
+            topic,
+            queue_id,
+            body,
+            b"",
+            header.flag,
+            header.sys_flag & KEPT_FLAGS | self._store_v6 | host[1],
+            header.born_timestamp,
+            host[0],
+            0,
+            reconsume_times=header.reconsume_times or 0,
+        )
+        if header.sys_flag & SysFlag.TRANSACTION_MASK:
+            raise Refused(ResponseCode.NO_PERMISSION, "this broker takes no transactional messages")
+        if header.batch:
+            return self._send_batch(request, target, draft)
+        return self._send_one(request, target, draft, header)
+
+    def _resolve(self, topic: str, header: SendMessageRequestHeader) -> Target:
+        """Checks 2 to 5 for a topic that was not seen since its last change."""
+        try:
+            check_topic(topic)
+        except ValueError as error:
+            raise Refused(ResponseCode.INVALID_PARAMETER, str(error)) from error
+        if topic in NOT_SENDABLE:
+            raise Refused(
+                ResponseCode.NO_PERMISSION, f"Sending message to topic[{topic}] is forbidden."
+            )
+        config = self._topics.get(topic)
+        if config is None:
+            queues = header.default_topic_queue_nums
+            config = self._topics.create_for_send(topic, header.default_topic, queues)
+        if config.order and not self._settings.writable:
+            raise Refused(ResponseCode.NO_PERMISSION, "this broker is not writable (brokerPermission)")
+        target = Target(config, self._stats.topic(topic))
+        if not config.order:
+            self._targets[topic] = target
+        return target
+
+    def _remember(self, session: Session) -> tuple[bytes, int]:
+        host = encode_host(session.peer_address)
+        pair = self._hosts[session.id] = (host, SysFlag.BORNHOST_V6 if len(host) == 20 else 0)
+        return pair
+
+    def _send_one(
+        self, request: Request, target: Target, draft: Draft, header: SendMessageRequestHeader
+    ) -> Response | Parked:
+        scanned = self._scan(target, header.properties or "", len(draft.body))
+        draft.properties, draft.tags_code = scanned.stored, scanned.tags_code
+        if scanned.special or target.is_retry:
+            draft = self._special(draft, scanned, header)
+        appended = self._store.append(draft)
+        self._count(target, 1, appended.size)
+        message_id = f"{self._id_prefix}{appended.physical_offset:016X}"
+        return self._answer(request, draft, appended, message_id, scanned)
+
+    def _special(
+        self, draft: Draft, scanned: Scanned, header: SendMessageRequestHeader
+    ) -> Draft:
+        """A message that is stored as something else than what was sent."""
+        if is_retry(draft.topic):
+            draft = self._retry.redirect(draft, scanned.properties, header.max_reconsume_times)
+        level = scanned.delay_level if not is_dlq(draft.topic) else 0
+        return self._schedule.to_schedule(draft, level) if level else draft
+
+    def _scan(self, target: Target, text: str, body_size: int) -> Scanned:
+        """Checks 8 to 11, and the properties as they will be stored."""
+        if body_size > self._body_max:
+            raise Refused(
+                ResponseCode.MESSAGE_ILLEGAL,
+                f"the body has {body_size} bytes, limit {self._body_max} (store.message_size_max)",
+            )
+        scanned = scan(text, self._suffix, self._added, self._entropy)
+        if scanned.refusal is not None:
+            raise scanned.refusal
+        if len(scanned.stored) > PROPERTIES_BYTES_MAX:
+            raise Refused(
+                ResponseCode.MESSAGE_ILLEGAL,
+                f"the properties have {len(scanned.stored)} bytes, limit {PROPERTIES_BYTES_MAX}",
+            )
+        if target.needs_keys and not scanned.has_keys:
+            raise Refused(ResponseCode.MESSAGE_ILLEGAL, "a compaction topic needs KEYS on every message")
+        return scanned
+
+    def _send_batch(self, request: Request, target: Target, draft: Draft) -> Response | Parked:
+        """One append for all items: consecutive offsets in one queue, or none of them."""
+        if len(draft.topic) > BATCH_TOPIC_BYTES_MAX or target.is_retry:
+            raise Refused(ResponseCode.MESSAGE_ILLEGAL, f"no batches to topic {draft.topic}")
+        if target.config.attributes.get("queue.type") == "BatchCQ":
+            raise Refused(ResponseCode.MESSAGE_ILLEGAL, "inner batches (BatchCQ) are not supported")
+        items = []
+        wait = True
+        for item in decode_batch(draft.body):
+            scanned = self._scan(target, item.properties.decode("utf-8", "replace"), len(item.body))
+            if scanned.special:
+                raise Refused(ResponseCode.MESSAGE_ILLEGAL, "a batch takes no delayed messages")
+            wait = wait and scanned.wait
+            items.append((item.flag, item.body, scanned.stored, scanned.tags_code))
+        if not items:
+            raise Refused(ResponseCode.MESSAGE_ILLEGAL, "the batch is empty")
+        appended = self._store.append_batch(draft, items)
+        self._count(target, len(appended), sum([one.size for one in appended]))
+        prefix = self._id_prefix
+        ids = ",".join([f"{prefix}{one.physical_offset:016X}" for one in appended])
+        first = appended[0]
+        last = first._replace(next_physical_offset=appended[-1].next_physical_offset)
+        return self._answer(request, draft, last, ids, Scanned(wait=wait))
+
+    def _count(self, target: Target, count: int, size: int) -> None:
+        stats, totals = target.stats, self._stats.totals
+        stats.puts += count
+        stats.put_bytes += size
+        totals.puts += count
+        totals.put_bytes += size
+
+    def _answer(
+        self, request: Request, draft: Draft, appended: Appended, message_id: str, scanned: Scanned
+    ) -> Response | Parked:
+        wait = self._sync and scanned.wait
+        ext: dict[str, ExtValue] = {
+            "msgId": message_id,
+            "queueId": str(draft.queue_id),
+            "queueOffset": str(appended.queue_offset),
+            "MSG_REGION": self._region,
+            "TRACE_ON": self._trace,
+            "durability": "disk" if wait else "memory",
+        }
+        if scanned.uniq_key:
+            ext["transactionId"] = scanned.uniq_key
+        response = Response(ResponseCode.SUCCESS, None, ext)
+        if not wait:
+            self._stats.receipts.memory += 1
+            return response
+        request.command.body = b""  # it is in the log: do not hold it while the disk works
+        self._store.when_durable(
+            appended.next_physical_offset, lambda durable: self._flushed(request, response, durable)
+        )
+        return PARKED
+
+    def _flushed(self, request: Request, response: Response, durable: bool) -> None:
+        if not durable:
+            response.code = ResponseCode.FLUSH_DISK_TIMEOUT
+            response.remark = "stored, but not known to be on disk within store.flush_timeout_ms"
+            assert response.ext is not None
+            response.ext["durability"] = "memory"
+            self._stats.receipts.flush_timeouts += 1
+        else:
+            self._stats.receipts.disk += 1
+        request.answer(response)
