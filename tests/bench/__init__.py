@@ -1,0 +1,1 @@
+"""Comparisons with Apache RocketMQ in one run, alternating: ratios, never bare seconds."""
