@@ -2,7 +2,7 @@
 
     %RETRY%<group>            a group's own retry topic      %RETRY%<group>_<topic>  pop retry, V1
     %DLQ%<group>              its dead letters               %RETRY%<group>+<topic>  pop retry, V2
-    %LMQ%<name>               light queues, no topic config  <cluster>_REPLY_TOPIC   request and reply
+    %LMQ%<name>               light queues, no topic config  <cluster>_REPLY_TOPIC   for replies
     rmq_sys_…                 the brokers' own topics        CID_RMQ_SYS_…           system groups
 
 Legal characters are `%|a-zA-Z0-9_-`. That also keeps every name a harmless file name: no dot, no
