@@ -1,0 +1,86 @@
+"""The one pass over a message's properties: what is stored, what is noticed, what is refused."""
+
+import random
+
+import pytest
+
+from broker_trio.broker.properties import scan
+from broker_trio.model.codes import ResponseCode
+
+ADDED = {"MSG_REGION": "r", "TRACE_ON": "true", "CLUSTER": "c"}
+SUFFIX = "MSG_REGION\x01r\x02TRACE_ON\x01true\x02CLUSTER\x01c\x02"
+
+
+def scanned(**properties):
+    text = "".join(f"{name}\x01{value}\x02" for name, value in properties.items())
+    return scan(text, SUFFIX, ADDED, random.Random(1))
+
+
+def stored(found):
+    pairs = [piece.partition("\x01") for piece in found.stored.decode().split("\x02") if piece]
+    return {name: value for name, _, value in pairs}
+
+
+def test_a_plain_message_is_stored_as_it_came_without_wait():
+    """WAIT is acted on and not stored; the broker's own properties follow."""
+    found = scanned(UNIQ_KEY="U1", WAIT="true", TAGS="TagA", KEYS="k1 k2")
+    assert stored(found) == {"UNIQ_KEY": "U1", "TAGS": "TagA", "KEYS": "k1 k2", **ADDED}
+    assert (found.tags_code, found.uniq_key, found.has_keys) == (2598919, "U1", True)
+    assert (found.wait, found.special, found.refusal) == (True, False, None)
+
+
+def test_wait_false_is_noticed():
+    """A sender that does not want to wait for the disk says WAIT=false."""
+    assert scanned(UNIQ_KEY="U1", WAIT="false").wait is False
+
+
+def test_a_missing_unique_key_is_made():
+    """Every stored message has a UNIQ_KEY of 32 characters or the sender's own."""
+    found = scanned()
+    assert len(found.uniq_key) == 32
+    assert stored(found)["UNIQ_KEY"] == found.uniq_key
+
+
+def test_a_sender_cannot_choose_what_the_broker_adds_nor_what_is_not_stored():
+    """Cluster, region and trace are the broker's; POP_CK and transient properties vanish."""
+    found = scanned(
+        UNIQ_KEY="U1", CLUSTER="x", MSG_REGION="y", POP_CK="z", **{"__RMQ.TRANSIENT.A": "t"}, A="b"
+    )
+    assert stored(found) == {"UNIQ_KEY": "U1", "A": "b", **ADDED}
+
+
+def test_the_last_of_equal_names_wins_and_empty_ones_are_dropped():
+    """As RocketMQ's parser has it."""
+    found = scan("A\x011\x02UNIQ_KEY\x01U\x02A\x012\x02B\x01\x02\x01c\x02junk\x02", SUFFIX, ADDED, random.Random(1))
+    assert stored(found) == {"UNIQ_KEY": "U", "A": "2", **ADDED}
+
+
+@pytest.mark.parametrize(("value", "level"), [("3", 3), ("99", 18), ("0", 0), ("-1", 0), ("x", 0)])
+def test_a_delay_level_is_capped_and_garbage_means_none(value, level):
+    """Levels are 1 to 18; whatever else is no delay."""
+    found = scanned(UNIQ_KEY="U1", DELAY=value)
+    assert (found.delay_level, found.special) == (level, level > 0)
+
+
+@pytest.mark.parametrize(
+    ("properties", "code"),
+    [
+        ({"TRAN_MSG": "true"}, ResponseCode.NO_PERMISSION),
+        ({"TIMER_DELAY_SEC": "5"}, ResponseCode.SYSTEM_ERROR),
+        ({"TIMER_DELAY_MS": "5"}, ResponseCode.SYSTEM_ERROR),
+        ({"TIMER_DELIVER_MS": "5"}, ResponseCode.SYSTEM_ERROR),
+        ({"INNER_NUM": "2"}, ResponseCode.MESSAGE_ILLEGAL),
+    ],
+)
+def test_what_does_not_exist_yet_is_refused_and_never_stored_as_something_else(properties, code):
+    """Transactions, timers and inner batches answer as the switched-off features of the spec."""
+    refusal = scanned(UNIQ_KEY="U1", **properties).refusal
+    assert refusal is not None
+    assert refusal.code == code
+
+
+def test_a_delay_level_beats_timer_properties():
+    """As RocketMQ does: the level wins and the timer's properties are dropped."""
+    found = scanned(UNIQ_KEY="U1", DELAY="2", TIMER_DELAY_SEC="5")
+    assert (found.delay_level, found.refusal) == (2, None)
+    assert "TIMER_DELAY_SEC" not in stored(found)
