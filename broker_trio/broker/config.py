@@ -91,8 +91,9 @@ def check(config: BrokerConfig) -> list[str]:
             problems.append(f"{name} = {address!r} is not host:port")
         elif address and not is_loopback(address) and not config.allow_insecure_listen:
             problems.append(
-                f"{name} = {address!r} is reachable from other machines, and accounts and TLS do not "
-                "exist yet: set allow_insecure_listen = true to serve it without them, or use 127.0.0.1"
+                f"{name} = {address!r} is reachable from other machines, and accounts and TLS "
+                "do not exist yet: set allow_insecure_listen = true to serve it without them, "
+                "or use 127.0.0.1"
             )
     if config.broker_id != 0:
         problems.append(f"broker_id = {config.broker_id}: pairs do not exist yet, only 0 (master)")
@@ -100,12 +101,16 @@ def check(config: BrokerConfig) -> list[str]:
         problems.append(f"register_interval_s = {config.register_interval_s}, allowed 10 to 60")
     store = config.store
     if not (
-        0 < store.disk_used_ratio_delete <= store.disk_used_ratio_force <= store.disk_used_ratio_refuse < 1
+        0
+        < store.disk_used_ratio_delete
+        <= store.disk_used_ratio_force
+        <= store.disk_used_ratio_refuse
+        < 1
     ):
         problems.append("store.disk_used_ratio_delete <= _force <= _refuse < 1 does not hold")
     if store.message_size_max + (1 << 16) + 8 > store.commit_log_segment_bytes:
         problems.append(
-            f"store.message_size_max = {store.message_size_max} and its properties do not fit a segment "
-            f"of store.commit_log_segment_bytes = {store.commit_log_segment_bytes}"
+            f"store.message_size_max = {store.message_size_max} and its properties do not fit "
+            f"a segment of store.commit_log_segment_bytes = {store.commit_log_segment_bytes}"
         )
     return problems

@@ -92,7 +92,9 @@ class Pull:
         self, request: Request, header: PullMessageRequestHeader
     ) -> Response | Parked | Later:
         if not self._config.lite_pull_enable:
-            raise _forbidden(BROKER, "lite pull is switched off on this broker (pull.lite_pull_enable)")
+            raise _forbidden(
+                BROKER, "lite pull is switched off on this broker (pull.lite_pull_enable)"
+            )
         return self._handle(request, header)
 
     def _handle(
@@ -164,8 +166,8 @@ class Pull:
             held.refused += 1
             raise Refused(
                 ResponseCode.SYSTEM_BUSY,
-                f"[OVERLOAD]{held.count} pulls are held, limit {held.held_max} (pull.held_pulls_max) or "
-                "remoting.parked_max of this connection",
+                f"[OVERLOAD]{held.count} pulls are held, limit {held.held_max} "
+                "(pull.held_pulls_max) or remoting.parked_max of this connection",
             )
         wait_ms = min(header.suspend_timeout_millis, config.hold_ms_max)
         if not self._settings.long_polling_enable:
@@ -174,7 +176,9 @@ class Pull:
         rerun = partial(self._attempt, request, header, codes, hold=False)
         request.command.ext = {}
         held.hold(
-            Held(request, header.topic, header.queue_id, header.queue_offset, codes, deadline, rerun)
+            Held(
+                request, header.topic, header.queue_id, header.queue_offset, codes, deadline, rerun
+            )
         )
         return PARKED
 
@@ -214,11 +218,14 @@ class Pull:
                 f"subscription group [{header.consumer_group}] does not exist",
             )
         if not group.consume_enable:
-            raise _forbidden(GROUP, f"group {header.consumer_group} may not consume (consumeEnable)")
+            raise _forbidden(
+                GROUP, f"group {header.consumer_group} may not consume (consumeEnable)"
+            )
         topic = self._topics.get(header.topic)
         if topic is None:
             raise Refused(
-                ResponseCode.TOPIC_NOT_EXIST, f"topic[{header.topic}] not exist, apply first please!"
+                ResponseCode.TOPIC_NOT_EXIST,
+                f"topic[{header.topic}] not exist, apply first please!",
             )
         if not topic.perm & 4:
             raise _forbidden(TOPIC, f"topic {header.topic} is not readable (perm {topic.perm})")
@@ -231,7 +238,9 @@ class Pull:
         subscription = self._subscription(header, broadcast=group.consume_broadcast_enable)
         return codes_of(subscription)
 
-    def _subscription(self, header: PullMessageRequestHeader, *, broadcast: bool) -> SubscriptionData:
+    def _subscription(
+        self, header: PullMessageRequestHeader, *, broadcast: bool
+    ) -> SubscriptionData:
         kind = header.expression_type or "TAG"
         if header.sys_flag & SUBSCRIPTION:
             _refuse_sql(kind)
@@ -247,10 +256,13 @@ class Pull:
             )
         if group.is_broadcasting and not broadcast:
             raise _forbidden(
-                BROADCASTING, f"group {header.consumer_group} may not broadcast (consumeBroadcastEnable)"
+                BROADCASTING,
+                f"group {header.consumer_group} may not broadcast (consumeBroadcastEnable)",
             )
         if not self._groups.may_read(header.consumer_group, header.topic):
-            raise _forbidden(SUBSCRIBED, f"group {header.consumer_group} may not read {header.topic}")
+            raise _forbidden(
+                SUBSCRIBED, f"group {header.consumer_group} may not read {header.topic}"
+            )
         found = self._sessions.subscription(header.consumer_group, header.topic)
         if found is None:
             raise Refused(

@@ -35,7 +35,7 @@ from broker_trio.wire.java import encode_host
 BATCH_TOPIC_BYTES_MAX: Final = 127
 PROPERTIES_BYTES_MAX: Final = 32_767
 KEPT_FLAGS: Final = 0x70F & ~0xC
-"""Of a sender's sysFlag: compression and its type, multi-tags. Host families are the broker's to say."""
+"""Of a sender's sysFlag: compression, multi-tags. Host families are the broker's to say."""
 
 
 @final
@@ -78,7 +78,11 @@ class Send:
         self._store_v6 = SysFlag.STOREHOST_V6 if len(store_host) == 20 else 0
         trace = "true" if config.trace_on else "false"
         self._region, self._trace = config.region_id, trace
-        self._added = {"MSG_REGION": config.region_id, "TRACE_ON": trace, "CLUSTER": config.cluster_name}
+        self._added = {
+            "MSG_REGION": config.region_id,
+            "TRACE_ON": trace,
+            "CLUSTER": config.cluster_name,
+        }
         self._suffix = "".join(f"{name}\x01{value}\x02" for name, value in self._added.items())
         topics.on_change.append(self._forget)
 
@@ -111,7 +115,8 @@ class Send:
         if queue_id >= target.queue_id_max:
             raise Refused(
                 ResponseCode.INVALID_PARAMETER,
-                f"queueId {queue_id} of topic {topic} is illegal, it has {target.queue_id_max} queues",
+                f"queueId {queue_id} of topic {topic} is illegal, "
+                f"it has {target.queue_id_max} queues",
             )
         if queue_id < 0:
             queue_id = self._entropy.randrange(max(1, target.write_queues))
@@ -149,7 +154,9 @@ class Send:
             queues = header.default_topic_queue_nums
             config = self._topics.create_for_send(topic, header.default_topic, queues)
         if config.order and not self._settings.writable:
-            raise Refused(ResponseCode.NO_PERMISSION, "this broker is not writable (brokerPermission)")
+            raise Refused(
+                ResponseCode.NO_PERMISSION, "this broker is not writable (brokerPermission)"
+            )
         target = Target(config, self._stats.topic(topic))
         if not config.order:
             self._targets[topic] = target
@@ -172,9 +179,7 @@ class Send:
         message_id = f"{self._id_prefix}{appended.physical_offset:016X}"
         return self._answer(request, draft, appended, message_id, scanned)
 
-    def _special(
-        self, draft: Draft, scanned: Scanned, header: SendMessageRequestHeader
-    ) -> Draft:
+    def _special(self, draft: Draft, scanned: Scanned, header: SendMessageRequestHeader) -> Draft:
         """A message that is stored as something else than what was sent."""
         if is_retry(draft.topic):
             draft = self._retry.redirect(draft, scanned.properties, header.max_reconsume_times)
@@ -197,7 +202,9 @@ class Send:
                 f"the properties have {len(scanned.stored)} bytes, limit {PROPERTIES_BYTES_MAX}",
             )
         if target.needs_keys and not scanned.has_keys:
-            raise Refused(ResponseCode.MESSAGE_ILLEGAL, "a compaction topic needs KEYS on every message")
+            raise Refused(
+                ResponseCode.MESSAGE_ILLEGAL, "a compaction topic needs KEYS on every message"
+            )
         return scanned
 
     def _send_batch(self, request: Request, target: Target, draft: Draft) -> Response | Parked:

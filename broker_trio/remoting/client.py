@@ -181,7 +181,9 @@ class RemotingClient:
             try:
                 stream = await self._connect(address)
             except OSError as error:
-                raise Unreachable(address, str(error) or type(error).__name__, sent=False) from error
+                raise Unreachable(
+                    address, str(error) or type(error).__name__, sent=False
+                ) from error
             link = self._links[address] = _Link(address, stream)
             self._group.start_soon(self._read, link)
             return link
@@ -195,7 +197,9 @@ class RemotingClient:
                 await link.stream.send(data)
             except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
                 link.fail("connection broke while sending")
-                raise Unreachable(link.address, "connection broke while sending", sent=True) from error
+                raise Unreachable(
+                    link.address, "connection broke while sending", sent=True
+                ) from error
             except anyio.get_cancelled_exc_class():
                 link.fail("a send was cancelled half way")  # the frame may be cut: not usable
                 raise
@@ -236,5 +240,9 @@ class RemotingClient:
             return
         answer = self._on_request(link.address, command) if self._on_request else None
         if answer is not None and not command.is_oneway:
-            answer.opaque, answer.flag, answer.serialize = command.opaque, RESPONSE, command.serialize
+            answer.opaque, answer.flag, answer.serialize = (
+                command.opaque,
+                RESPONSE,
+                command.serialize,
+            )
             await self._send(link, answer)

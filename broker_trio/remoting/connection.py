@@ -19,7 +19,7 @@ import structlog
 import trio
 
 from broker_trio.model.codes import ResponseCode
-from broker_trio.model.errors import Refused, RemoteProtocolError
+from broker_trio.model.errors import LocalProtocolError, Refused, RemoteProtocolError
 from broker_trio.remoting.dispatch import Dispatcher, Later, Parked, Request, Response
 from broker_trio.remoting.limits import RemotingLimits
 from broker_trio.remoting.stats import RemotingStats
@@ -164,7 +164,10 @@ class Connection:
         limit = self._limits.tasks_max
         if self._tasks >= limit:
             self._stats.refuse("tasks")
-            remark = f"[OVERLOAD]{self._tasks} requests of this connection wait, limit {limit} (remoting.tasks_max)"
+            remark = (
+                f"[OVERLOAD]{self._tasks} requests of this connection wait, "
+                f"limit {limit} (remoting.tasks_max)"
+            )
             request.answer(Response(ResponseCode.SYSTEM_BUSY, remark))
             return
         assert self._nursery is not None
@@ -205,7 +208,13 @@ class Connection:
             response.remark,
             serialize=command.serialize,
         )
-        self._queue(encode_parts(reply, response.body))
+        try:
+            parts = encode_parts(reply, response.body)
+        except LocalProtocolError as error:  # too large for a frame, or text that is no UTF-8
+            stats.refuse("unsayable")
+            reply.code, reply.remark, reply.ext = ResponseCode.SYSTEM_ERROR, repr(str(error)), {}
+            parts = encode_parts(reply, b"")
+        self._queue(parts)
 
     def _queue(self, parts: list[bytes]) -> None:
         self._outbox += parts
@@ -268,8 +277,8 @@ class Connection:
         if len(self._calls) >= self._limits.calls_max:
             raise Refused(
                 ResponseCode.SYSTEM_BUSY,
-                f"{len(self._calls)} requests to {self.peer_address} wait, limit {self._limits.calls_max} "
-                "(remoting.calls_max)",
+                f"{len(self._calls)} requests to {self.peer_address} wait, "
+                f"limit {self._limits.calls_max} (remoting.calls_max)",
             )
         opaque = command.opaque = self._take_opaque()
         command.flag = 0

@@ -123,7 +123,8 @@ class Dispatcher:
             remark = f" request type {command.code} not supported"
             return Response(ResponseCode.REQUEST_CODE_NOT_SUPPORTED, remark)
         try:
-            return route.handle(request, None if route.header is None else header_of(route, command))
+            header = None if route.header is None else header_of(route, command)
+            return route.handle(request, header)
         except Refused as refusal:
             return Response(refusal.code, refusal.remark, dict(refusal.fields or {}))
         except (msgspec.ValidationError, RemoteProtocolError) as error:

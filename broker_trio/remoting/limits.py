@@ -11,7 +11,7 @@ class RemotingLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """What one peer, and all of them together, may hold of this process."""
 
     frame_bytes_max: int = 16 * MIB  # as Netty's peers have it: larger replies kill Java clients
-    header_bytes_max: int = 64 << 10
+    header_bytes_max: int = 256 << 10  # 32 KiB of properties may be four times that in JSON
     read_bytes: int = 256 << 10  # one socket read: tens of small frames handled in one go
     connections_max: int = 4_096
     connections_per_address_max: int = 1_024

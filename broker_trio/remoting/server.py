@@ -64,9 +64,7 @@ class RemotingServer:
                 self._doors.append(doors.cancel_scope)
                 doors.start_soon(self._sweep)
                 task_status.started(listener.address)
-                await trio.serve_listeners(
-                    self._serve_one, [listener], handler_nursery=connections
-                )
+                await trio.serve_listeners(self._serve_one, [listener], handler_nursery=connections)
             connections.cancel_scope.deadline = trio.current_time() + self._limits.stop_grace_s
             self._cut_idle()
 
@@ -89,7 +87,13 @@ class RemotingServer:
             return
         self._next_id += 1
         connection = Connection(
-            self._next_id, stream, peer, self._dispatcher, self._limits, self.stats, self._batch_done
+            self._next_id,
+            stream,
+            peer,
+            self._dispatcher,
+            self._limits,
+            self.stats,
+            self._batch_done,
         )
         self.connections[connection.id] = connection
         self._per_host[host] = self._per_host.get(host, 0) + 1

@@ -2,7 +2,7 @@
 
     uv run python -m tests.bench.compare [--rounds 3] [--quick] [--out docs/benchmarks/NAME.json]
 
-A row is measured `rounds` times on each side, ours first in odd rounds and Apache first in even ones;
+A row is measured `rounds` times on each side, ours first in odd rounds, Apache first in even ones;
 the ratio is that of the medians. Both brokers are up all the time and idle while the other is
 measured, so both share the machine's neighbours. Everything runs on the same cores.
 """
@@ -34,7 +34,9 @@ class Row:
 
 ROWS = [
     Row("sync send, 64 threads, 128 B", "produce", "per_second", 1.5, threads=64, count=200_000),
-    Row("batch of 32, 4 threads", "produce", "per_second", 1.3, threads=4, batch=32, count=1_600_000),
+    Row(
+        "batch of 32, 4 threads", "produce", "per_second", 1.3, threads=4, batch=32, count=1_600_000
+    ),
     Row("one thread, one at a time", "produce", "per_second", 1.1, threads=1, count=20_000),
     Row("catch-up consume", "consume", "per_second", 1.0, count=1_000_000),
 ]
@@ -114,7 +116,9 @@ def table(results):
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="a twentieth of the messages, one round")
+    parser.add_argument(
+        "--quick", action="store_true", help="a twentieth of the messages, one round"
+    )
     parser.add_argument("--out", type=Path)
     options = parser.parse_args(arguments)
     reason = peers.missing()

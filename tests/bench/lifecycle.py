@@ -46,7 +46,9 @@ def recovery_rows(folder, say, megabytes):
         try:
             peers.wait_route(contender)
             count = megabytes * (1 << 20) // 1_200
-            peers.load(contender, "produce", topic="Big", threads=8, batch=32, size=1024, count=count)
+            peers.load(
+                contender, "produce", topic="Big", threads=8, batch=32, size=1024, count=count
+            )
             contender.kill()
         finally:
             contender.stop()

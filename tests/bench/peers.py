@@ -25,7 +25,9 @@ PEERS = Path(os.environ.get("BROKER_TRIO_PEERS", ROOT.parent / "shared" / "peers
 def missing() -> str | None:
     """Why no comparison is possible here, or None."""
     if not PEERS.exists():
-        return f"no Apache to compare with: {PEERS} is not there (BROKER_TRIO_PEERS names the folder)"
+        return (
+            f"no Apache to compare with: {PEERS} is not there (BROKER_TRIO_PEERS names the folder)"
+        )
     for program in ("java", "javac", "mvn"):
         if shutil.which(program) is None:
             return f"{program} is not installed"
@@ -59,7 +61,7 @@ class Contender:
     def memory(self) -> int:
         """Anonymous bytes of the broker: file pages are the kernel's to take back."""
         text = Path(f"/proc/{self.broker_pid}/smaps_rollup").read_text()
-        return int(re.search(r"^Anonymous:\s+(\d+) kB", text, re.M)[1]) << 10
+        return int(re.search(r"^Anonymous:\s+(\d+) kB", text, re.MULTILINE)[1]) << 10
 
     def cpu_s(self) -> float:
         """Processor seconds of the broker so far, user and system."""
@@ -111,15 +113,15 @@ def load(contender: Contender, kind: str, **options: object) -> dict[str, object
     return figures
 
 
-
-
 def start_apache(folder: Path, **properties: object) -> Contender:
     """Nameserver and broker of Apache 5.4.0."""
     folder.mkdir(parents=True, exist_ok=True)
     out = (folder / "out.log").open("ab")
     began = time.monotonic()
     ns_port = free_port()
-    nameserver = subprocess.Popen([PEERS, "namesrv", str(ns_port), folder / "ns"], stdout=out, stderr=out)
+    nameserver = subprocess.Popen(
+        [PEERS, "namesrv", str(ns_port), folder / "ns"], stdout=out, stderr=out
+    )
     wait_port(ns_port, nameserver)
     port = free_port()
     extra = [f"{key}={value}" for key, value in properties.items()]

@@ -13,7 +13,14 @@ def ask(address, code, ext, body=b""):
     """One JSON command and its answer's (code, header, body)."""
     host, _, port = address.rpartition(":")
     header = json.dumps(
-        {"code": code, "language": "OTHER", "version": 481, "opaque": 1, "flag": 0, "extFields": ext}
+        {
+            "code": code,
+            "language": "OTHER",
+            "version": 481,
+            "opaque": 1,
+            "flag": 0,
+            "extFields": ext,
+        }
     ).encode()
     with socket.create_connection((host, int(port)), timeout=5) as peer:
         peer.sendall(struct.pack(">ii", 4 + len(header) + len(body), len(header)) + header + body)

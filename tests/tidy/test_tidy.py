@@ -105,7 +105,11 @@ def test_no_path_of_one_machine_and_no_registry_is_named():
     for folder in ("broker_trio", "tests", "docs", ".ci", "playbooks", "inventory", "grafana"):
         for path in (ROOT / folder).rglob("*"):
             if path.suffix in {".py", ".md", ".toml", ".xml", ".json", ".yml", ".java", ".js", ""}:
-                if path.is_file() and "node_modules" not in path.parts and "target" not in path.parts:
+                if (
+                    path.is_file()
+                    and "node_modules" not in path.parts
+                    and "target" not in path.parts
+                ):
                     text = path.read_text(errors="replace")
                     bad += [f"{path.relative_to(ROOT)}: {h}" for h in hosts if h in text]
     assert bad == []

@@ -65,7 +65,9 @@ async def test_other_queues_tags_and_older_messages_do_not_wake():
     table.arrived(
         [entry(queue_id=1, queue_offset=5, tags_code=7), entry(queue_offset=5, tags_code=8)]
     )
-    table.arrived([entry(queue_offset=4, tags_code=7), entry(topic="U", queue_offset=5, tags_code=7)])
+    table.arrived(
+        [entry(queue_offset=4, tags_code=7), entry(topic="U", queue_offset=5, tags_code=7)]
+    )
     assert session.answers == []
     table.arrived([entry(queue_offset=5, tags_code=7)])
     assert len(session.answers) == 1

@@ -51,7 +51,12 @@ def test_a_sender_cannot_choose_what_the_broker_adds_nor_what_is_not_stored():
 
 def test_the_last_of_equal_names_wins_and_empty_ones_are_dropped():
     """As RocketMQ's parser has it."""
-    found = scan("A\x011\x02UNIQ_KEY\x01U\x02A\x012\x02B\x01\x02\x01c\x02junk\x02", SUFFIX, ADDED, random.Random(1))
+    found = scan(
+        "A\x011\x02UNIQ_KEY\x01U\x02A\x012\x02B\x01\x02\x01c\x02junk\x02",
+        SUFFIX,
+        ADDED,
+        random.Random(1),
+    )
     assert stored(found) == {"UNIQ_KEY": "U", "A": "2", **ADDED}
 
 
