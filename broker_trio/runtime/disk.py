@@ -72,7 +72,9 @@ class RealDisk:
     def __init__(self, root: str, *, nowait: bool = True) -> None:
         self._root = os.path.abspath(root)
         self._lock_descriptor: int | None = None
-        self._new_folders: set[str] = set()  # made by us, not yet durable in their parents
+        # Folders whose own entry is durable for sure. Others may have been made by a process that
+        # was killed before it synced them, so "exists" proves nothing. Bounded by the store's tree.
+        self._durable_folders: set[str] = set()
         self._threads = Threads()
         self._replacing = trio.Lock()  # one temporary name per path; the last caller's data wins
         if not os.path.isdir(self._root):
@@ -115,7 +117,7 @@ class RealDisk:
                 os.mkdir(os.path.join(self._root, name), FOLDER_MODE)
             except FileExistsError:
                 continue
-            self._new_folders.add(name)
+            self._durable_folders.discard(name)
 
     def open(self, path: str, *, create: bool = False) -> File:
         full = self._full(path)
@@ -170,7 +172,7 @@ class RealDisk:
                     _fsync_folder(one)
 
             await trio.to_thread.run_sync(work, limiter=self._threads.metadata)
-        self._new_folders.difference_update(sync)
+        self._durable_folders.update(ancestors(folder))
 
     def rename(self, old: str, new: str) -> None:
         source, target = self._full(old), self._full(new)
@@ -183,10 +185,10 @@ class RealDisk:
             os.unlink(full)
         except (IsADirectoryError, PermissionError):  # macOS answers EPERM for a folder
             os.rmdir(full)
-            self._new_folders.discard(path)
+            self._durable_folders.discard(path)
 
     async def sync_folder(self, folder: str) -> None:
-        """As the seam says; folders that this disk made on the way to it become durable as well."""
+        """As the seam says; the folders on the way to it become durable as well."""
         sync = self._folders_to_sync(folder)
 
         def work() -> None:
@@ -194,14 +196,14 @@ class RealDisk:
                 _fsync_folder(path)
 
         await trio.to_thread.run_sync(work, limiter=self._threads.metadata)
-        self._new_folders.difference_update(sync)
+        self._durable_folders.update(ancestors(folder))
 
     def _folders_to_sync(self, folder: str) -> dict[str, str]:
-        """The folder, and up from it the parents of folders that are not durable yet; innermost
+        """The folder, and the parents up from it of all that are not surely durable; innermost
         first, name to full path."""
         found = {folder: self._folder(folder)}
         for name in reversed(list(ancestors(folder))):
-            if name not in self._new_folders:
+            if name in self._durable_folders:
                 break
             parent = parent_of(name)
             found[parent] = self._folder(parent)

@@ -4,7 +4,7 @@
                outlive the doors      the doors                     stopped right to left
 
     run_role:  signal ──> stopping ──> last stage cancelled and awaited ──> … ──> first ──> exit 0
-                              └── grace_s later, or at a second signal: all that is left is cancelled
+                              └── grace_s later, or at a second signal: what is left is cancelled
 
 A service is an `async def run(*, task_status)`. `start` returns once it says `started`, or raises;
 so a stage begins only when all before it serve. A service is stopped by cancelling it; what it must
