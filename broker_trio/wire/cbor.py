@@ -5,7 +5,8 @@ one: they are what lets a few bytes of CBOR become a huge number, a regular expr
 a document of another kind, and we never write any. Depth is limited; claimed lengths are not
 believed (cbor2 reads in pieces of 64 KiB). Arrays used as map keys become tuples.
 
-From frame to Command a typical send takes 5.4 µs (2-core x86, CPython 3.11). Bytes after the value are ignored, as RocketMQ's decoders do.
+Bytes after the value are ignored, as RocketMQ's decoders do. From frame to Command a typical send
+takes 5.4 µs (2-core x86, CPython 3.11).
 """
 
 from collections.abc import Iterator, Mapping
