@@ -52,9 +52,14 @@ class HotSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class NameserverConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One nameserver process. `data` holds `kvConfig.json` and nothing else yet."""
+    """One nameserver process. `data` holds `kvConfig.json` and nothing else yet.
+
+    `name` and `cluster_name` are labels of its metrics; without a name it is called as it listens.
+    """
 
     listen: str = f"127.0.0.1:{DEFAULT_PORT}"
+    name: str = ""
+    cluster_name: str = "DefaultCluster"
     data: str = "/var/lib/broker-trio/nameserver"
     allow_insecure_listen: bool = False
     log_json: bool = False

@@ -26,6 +26,21 @@ REPLICAS_MAX: Final = 64  # addresses of one broker name
 CLUSTERS_MAX: Final = 8  # clusters that one broker name is told to be in
 
 
+class MappingInfo(msgspec.Struct, frozen=True, rename="camel"):
+    """A static topic's share on one broker, as clients want it in its route.
+
+    `curr_id_map`: logical queue id -> the broker's own queue id.
+    """
+
+    topic: str
+    bname: str
+    scope: str = "__global__"
+    total_queues: int = 0
+    epoch: int = 0
+    dirty: bool = False
+    curr_id_map: dict[int, int] = {}
+
+
 class Registration(msgspec.Struct, frozen=True, kw_only=True):
     """What one 103 says, and the connection that said it."""
 
@@ -40,7 +55,7 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
     zone_name: str | None = None
     data_version: DataVersion = DataVersion()
     topics: Mapping[str, TopicConfig] = {}
-    mappings: Mapping[str, object] = {}  # static topics: topic -> this broker's mapping info
+    mappings: Mapping[str, MappingInfo] = {}  # static topics only
     delete_missing_topics: bool = False
 
 

@@ -2,7 +2,7 @@
 
     topic  ──► broker name ──► QueueData            what clients ask for
     broker ──► its topics                           so that who leaves costs its own topics only
-    topic  ──► broker name ──► mapping info         static topics only; kept as it came
+    topic  ──► broker name ──► mapping info         static topics only
 
 Every change goes through `put` and `remove`, because they also keep the fingerprint: the sum,
 modulo 2**48, of one hash for each entry. A sum does not know the order in which entries came, so it
@@ -17,6 +17,7 @@ from typing import Final, final
 import msgspec
 
 from broker_trio.model.route import QueueData
+from broker_trio.namesrv.registration import MappingInfo
 
 FINGERPRINT_BITS: Final = 48
 MASK: Final = (1 << FINGERPRINT_BITS) - 1
@@ -50,7 +51,7 @@ class TopicTable:
         self.entry_count = 0  # (topic, broker name) pairs
         self._queues: dict[str, dict[str, QueueData]] = {}
         self._topics_of: dict[str, dict[str, None]] = {}
-        self._mappings: dict[str, dict[str, object]] = {}
+        self._mappings: dict[str, dict[str, MappingInfo]] = {}
 
     def __len__(self) -> int:
         return len(self._queues)
@@ -103,11 +104,11 @@ class TopicTable:
             del self._topics_of[broker_name]
         self.put_mapping(topic, broker_name, None)
 
-    def mappings_of(self, topic: str) -> dict[str, object] | None:
+    def mappings_of(self, topic: str) -> dict[str, MappingInfo] | None:
         """Static-topic mapping infos by broker name; None for an ordinary topic."""
         return self._mappings.get(topic)
 
-    def put_mapping(self, topic: str, broker_name: str, info: object | None) -> None:
+    def put_mapping(self, topic: str, broker_name: str, info: MappingInfo | None) -> None:
         """Set a broker's mapping info of a static topic; None takes it away."""
         before = self._mappings.get(topic, {}).get(broker_name)
         if before == info:

@@ -37,11 +37,12 @@ def pick_route(
     if acting_master and not topic.startswith(SYNC_MEMBER_PREFIX):
         by_name = {queue.broker_name: queue for queue in queues}
         brokers = [with_acting_master(broker, by_name[broker.broker_name]) for broker in brokers]
+    mappings = table.topics.mappings_of(topic)
     return TopicRouteData(
         queue_datas=queues,
         broker_datas=brokers,
         order_topic_conf=order_topic_conf,
-        topic_queue_mapping_by_broker=table.topics.mappings_of(topic),
+        topic_queue_mapping_by_broker=None if mappings is None else {**mappings},
     )
 
 

@@ -4,6 +4,7 @@ import random
 
 from broker_trio.model.route import QueueData
 from broker_trio.namesrv.config import RoutesSection
+from broker_trio.namesrv.registration import MappingInfo
 from broker_trio.namesrv.routes import RouteTable
 from broker_trio.namesrv.topics import TopicTable, queue_hash
 from namesrv.registrations import V2, registration
@@ -68,8 +69,9 @@ def test_removing_the_last_broker_removes_the_topic_and_its_mapping() -> None:
     """A topic lives as long as somebody offers it, and leaves nothing behind."""
     table = TopicTable()
     table.put("T", QueueData("b", 1, 1, 6))
-    table.put_mapping("T", "b", {"bname": "b", "totalQueues": 4})
-    assert table.mappings_of("T") == {"b": {"bname": "b", "totalQueues": 4}}
+    info = MappingInfo("T", "b", total_queues=4)
+    table.put_mapping("T", "b", info)
+    assert table.mappings_of("T") == {"b": info}
     table.remove("T", "b")
     assert ("T" in table, table.mappings_of("T"), table.topics_of("b")) == (False, None, [])
     assert (table.fingerprint, table.entry_count) == (0, 0)

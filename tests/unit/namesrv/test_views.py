@@ -6,6 +6,7 @@ from broker_trio.model.route import QueueData
 from broker_trio.model.topic import TopicConfig
 from broker_trio.namesrv import views
 from broker_trio.namesrv.config import RoutesSection
+from broker_trio.namesrv.registration import MappingInfo
 from broker_trio.namesrv.routes import RouteTable
 from namesrv.registrations import registration
 
@@ -42,7 +43,7 @@ def test_unknown_topic_has_no_route(table: RouteTable) -> None:
 def test_static_topic_shows_its_mapping() -> None:
     """A mapping info that came with a registration is part of the topic's route."""
     table = RouteTable(RoutesSection())
-    info = {"bname": "broker-a", "totalQueues": 4}
+    info = MappingInfo("S", "broker-a", total_queues=4)
     table.register(registration("S", "T", mappings={"S": info, "unknown": info}), 0.0)
     route = views.pick_route(table, "S")
     assert route is not None
