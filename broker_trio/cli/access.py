@@ -1,0 +1,151 @@
+"""How commands reach a cluster: the options they share, the loop, and what errors become.
+
+broker-trio topic list -n host:9876;host:9876 --timeout 5
+                        │
+                        ▼
+         trio.run ──▶ Cluster(calls, nameservers) ──▶ the command's coroutine
+                        │
+   BrokerRefused 1 · NoRoute 1 · Unreachable 4 · NoAnswer 4 (questions) or 5 (orders)
+"""
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from broker_trio.cli.failures import Failure, NobodyReached, OutcomeUnknown
+
+if TYPE_CHECKING:
+    from broker_trio.client.calls import Calls
+    from broker_trio.client.routes import Nameservers
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+DEFAULT_NAMESERVER: Final = "127.0.0.1:9876"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The options of `cluster_options`."""
+
+    nameservers: tuple[str, ...]
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """What a command's coroutine works with."""
+
+    calls: "Calls"
+    nameservers: "Nameservers"
+
+    @staticmethod
+    def wall_ms() -> int:
+        return time.time_ns() // 1_000_000
+
+
+class Addresses(click.ParamType[tuple[str, ...]]):
+    """`host:port;host:port`, as RocketMQ's tools write it; commas do as well."""
+
+    name = "addresses"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        found = tuple(
+            part.strip() for part in str(value).replace(",", ";").split(";") if part.strip()
+        )
+        for address in found:
+            host, _, port = address.rpartition(":")
+            if not host or not port.isdigit() or not 1 <= int(port) <= 65_535:
+                self.fail(f"{address!r} is not host:port", param, ctx)
+        if not found:
+            self.fail("no address given", param, ctx)
+        return found
+
+
+def cluster_options(command: F) -> F:
+    """Where the cluster is, and how long one question may take."""
+    nameserver = click.option(
+        "-n",
+        "--nameserver",
+        "nameservers",
+        type=Addresses(),
+        default=DEFAULT_NAMESERVER,
+        envvar="BROKER_TRIO_NAMESERVER",
+        show_default=True,
+        show_envvar=True,
+        help="host:port, several with ;",
+    )
+    timeout = click.option(
+        "--timeout",
+        "timeout_s",
+        type=click.FloatRange(0.01, 600),
+        default=5.0,
+        show_default=True,
+        help="Seconds that one question may take.",
+    )
+    return nameserver(timeout(command))
+
+
+def run(target: Target, work: Callable[[Cluster], Awaitable[T]], *, changes: bool = False) -> T:
+    """Run a command's coroutine. `changes`: an answer that never came leaves the outcome unknown.
+
+    Raises the `Failure` whose exit code says what happened.
+    """
+    import trio  # noqa: PLC0415
+
+    from broker_trio.client.calls import Calls  # noqa: PLC0415
+    from broker_trio.client.routes import Nameservers  # noqa: PLC0415
+    from broker_trio.remoting.client import RemotingClient  # noqa: PLC0415
+
+    async def main() -> T:
+        async with RemotingClient() as client:
+            calls = Calls(client, timeout_s=target.timeout_s)
+            return await work(Cluster(calls, Nameservers(calls, target.nameservers)))
+
+    try:
+        return trio.run(main, strict_exception_groups=True)
+    except BaseExceptionGroup as group:
+        raise failure_of(sole_error(group), target, changes=changes) from group
+
+
+def sole_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error inside nested groups: commands do one thing at a time."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def failure_of(error: BaseException, target: Target, *, changes: bool) -> BaseException:
+    """What an error of the client is to whoever typed the command; others stay as they are."""
+    from broker_trio.client.errors import BrokerRefused, NoAnswer, NoRoute  # noqa: PLC0415
+    from broker_trio.model.errors import RemoteProtocolError  # noqa: PLC0415
+    from broker_trio.remoting.client import Unreachable  # noqa: PLC0415
+
+    option = nameserver_option(target)
+    if isinstance(error, NoRoute):
+        return Failure(str(error), f"broker-trio topic create{option} {error.topic}")
+    if isinstance(error, NoAnswer):
+        if changes:
+            return OutcomeUnknown(f"{error}; it may have been done", "look before you try again")
+        return NobodyReached(str(error), "broker-trio cluster list" + option)
+    if isinstance(error, Unreachable):
+        return NobodyReached(f"unreachable: {error}", "broker-trio up, or -n HOST:PORT")
+    if isinstance(error, BrokerRefused | RemoteProtocolError):
+        return Failure(str(error))
+    return error
+
+
+def nameserver_option(target: Target) -> str:
+    """The option that brings the next command to the same cluster; empty for the default."""
+    if target.nameservers == (DEFAULT_NAMESERVER,):
+        return ""
+    joined = ";".join(target.nameservers)
+    return f" -n '{joined}'" if ";" in joined else f" -n {joined}"

@@ -1,0 +1,133 @@
+"""`broker-trio consume`: a topic's messages on stdout, and the group's place moved behind them.
+
+One task a queue pulls, prints and commits, in this order: a message is committed only after it was
+written out, so that a broken pipe or a kill prints some again and loses none. Without `--follow`
+each queue ends where it stood at the beginning.
+"""
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from broker_trio.cli.access import Cluster, Target, cluster_options, run
+from broker_trio.cli.output import json_option, print_json
+
+if TYPE_CHECKING:
+    from broker_trio.client.puller import Puller, Start
+    from broker_trio.model.message import MessageExt
+    from broker_trio.model.route import MessageQueue
+
+HOLD_MS: Final = 15_000
+IDLE_S: Final = 1.0
+
+
+@dataclass(slots=True)
+class Printing:
+    """What is printed how, and how much of it is left (None: without limit)."""
+
+    as_json: bool
+    left: int | None
+    printed: int = 0
+
+    @property
+    def done(self) -> bool:
+        return self.left == 0
+
+    def take(self, message: "MessageExt") -> None:
+        """Print one message."""
+        if self.left is not None:
+            self.left -= 1
+        self.printed += 1
+        if self.as_json:
+            from broker_trio.cli.message import message_tree  # noqa: PLC0415
+
+            print_json(message_tree(message))
+        else:
+            sys.stdout.buffer.write(message.body + b"\n")
+
+    def flush(self) -> None:
+        sys.stdout.buffer.flush()
+
+
+@click.command()
+@click.argument("topic")
+@click.option("--group", default="broker-trio-consume", show_default=True)
+@click.option("--tags", default="*", show_default=True, help="TagA || TagB")
+@click.option("--from-first", is_flag=True, help="A new group starts at the oldest message.")
+@click.option("--follow", is_flag=True, help="Go on waiting for messages at the end.")
+@click.option("--count", type=click.IntRange(1), help="Stop after so many messages.")
+@click.option("--no-commit", is_flag=True, help="Leave the group where it stands.")
+@json_option
+@cluster_options
+def consume(
+    *,
+    topic: str,
+    group: str,
+    tags: str,
+    from_first: bool,
+    follow: bool,
+    count: int | None,
+    no_commit: bool,
+    as_json: bool,
+    nameservers: tuple[str, ...],
+    timeout_s: float,
+) -> None:
+    """Print the messages of TOPIC that GROUP has not consumed yet, one body a line.
+
+    A new group starts at the end unless --from-first. Two of these in one group both get all.
+    """
+    printing = Printing(as_json, count)
+
+    async def work(cluster: Cluster) -> None:
+        import trio  # noqa: PLC0415
+
+        from broker_trio.client.puller import Puller, Start  # noqa: PLC0415
+
+        puller = Puller(cluster.calls, cluster.nameservers, group)
+        start = Start.FIRST if from_first else Start.LAST
+        queues = await puller.queues(topic)
+        async with trio.open_nursery() as nursery:
+
+            async def one(queue: "MessageQueue", address: str) -> None:
+                reader = QueueReader(puller, queue, address, tags)
+                await reader.read(printing, start, follow=follow, commit=not no_commit)
+                if printing.done:
+                    nursery.cancel_scope.cancel()
+
+            for queue, address in queues.items():
+                nursery.start_soon(one, queue, address)
+
+    run(Target(nameservers, timeout_s), work)
+    if not as_json and sys.stderr.isatty():
+        click.echo(f"{printing.printed} messages", err=True)
+
+
+class QueueReader:
+    """One queue, read from where the group stands."""
+
+    def __init__(self, puller: "Puller", queue: "MessageQueue", address: str, tags: str) -> None:
+        self._puller, self._queue, self._address, self._tags = puller, queue, address, tags
+
+    async def read(self, printing: Printing, start: "Start", *, follow: bool, commit: bool) -> None:
+        """Until the queue's end as it is now, for ever with `follow`, or until nothing is left."""
+        puller, queue, address = self._puller, self._queue, self._address
+        offset = await puller.begin_offset(queue, address, start)
+        _, end = await puller.bounds(queue, address)
+        while not printing.done and (follow or offset < end):
+            pulled = await puller.pull(
+                queue, address, offset, tags=self._tags, wait_ms=HOLD_MS if follow else 0
+            )
+            following = pulled.next_offset
+            for message in pulled.messages:
+                if printing.done:
+                    following = message.queue_offset
+                    break
+                printing.take(message)
+            printing.flush()
+            if commit and following != offset:
+                await puller.commit(queue, address, following)
+            if pulled.at_end and not follow:
+                return
+            offset = following

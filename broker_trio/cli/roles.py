@@ -1,0 +1,177 @@
+"""`broker-trio nameserver` and `broker-trio broker`: one program in the foreground.
+
+    --config FILE ──▶ load: every mistake at once ──▶ --check ends here, 0 or 1
+                                   │
+                                   ▼
+                      seams ──▶ program ──▶ supervise: signals, readiness, exit code 0 | 1 | 74
+
+As a child of `up` (`--child`) it says on stdout when it is ready, as one line of JSON, and stops
+when its stdin ends: then whoever started it is gone.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+
+import click
+import msgspec
+
+from broker_trio.cli.failures import Failure
+from broker_trio.cli.output import print_json
+
+if TYPE_CHECKING:
+    import trio
+
+STDIN: Final = 0
+NAMESERVER_GRACE_S: Final = 10.0
+C = TypeVar("C", bound=msgspec.Struct)
+
+config_option = click.option(
+    "--config",
+    "path",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="A TOML file; any value can be overridden by BROKER_TRIO__SECTION__KEY.",
+)
+check_option = click.option(
+    "--check", "check_only", is_flag=True, help="Validate, and start nothing."
+)
+child_option = click.option("--child", is_flag=True, hidden=True)
+
+
+def load_config(path: Path, kind: type[C], check: Callable[[C], list[str]]) -> C:
+    """The file's settings with the environment's overrides. Raises `Failure` with all mistakes."""
+    from broker_trio.model.errors import ConfigError  # noqa: PLC0415
+    from broker_trio.model.settings import load  # noqa: PLC0415
+
+    try:
+        return load(kind, path.read_text(), os.environ, check)
+    except OSError as error:
+        raise Failure(f"{path}: {error.strerror}") from error
+    except (ConfigError, UnicodeDecodeError) as error:
+        raise Failure(f"{path}: {error}") from error
+
+
+@click.command()
+@config_option
+@check_option
+@child_option
+def nameserver(path: Path, *, check_only: bool, child: bool) -> None:
+    """Run a nameserver in the foreground, as systemd does."""
+    from broker_trio.namesrv.config import NameserverConfig, check  # noqa: PLC0415
+
+    config = load_config(path, NameserverConfig, check)
+    if check_only:
+        click.echo(f"{path}: ok")
+        return
+    from broker_trio.namesrv.app import NameserverApp  # noqa: PLC0415
+    from broker_trio.runtime.clock import RealClock  # noqa: PLC0415
+    from broker_trio.runtime.disk import RealDisk  # noqa: PLC0415
+    from broker_trio.runtime.network import RealNetwork  # noqa: PLC0415
+
+    log_to_stderr(as_json=config.log_json)
+    Path(config.data).mkdir(parents=True, exist_ok=True)
+    app = NameserverApp(RealClock(), RealDisk(config.data), RealNetwork(), config)
+    sys.exit(run("nameserver", app, grace_s=NAMESERVER_GRACE_S, child=child))
+
+
+@click.command()
+@config_option
+@check_option
+@child_option
+def broker(path: Path, *, check_only: bool, child: bool) -> None:
+    """Run a broker in the foreground, as systemd does.
+
+    A failed write or fsync ends it with exit code 74.
+    """
+    from broker_trio.broker.config import BrokerConfig, check  # noqa: PLC0415
+
+    config = load_config(path, BrokerConfig, check)
+    if check_only:
+        click.echo(f"{path}: ok")
+        return
+    from broker_trio.broker.app import BrokerApp  # noqa: PLC0415
+    from broker_trio.runtime.clock import RealClock  # noqa: PLC0415
+    from broker_trio.runtime.disk import RealDisk  # noqa: PLC0415
+    from broker_trio.runtime.entropy import real_entropy  # noqa: PLC0415
+    from broker_trio.runtime.network import RealNetwork  # noqa: PLC0415
+
+    log_to_stderr(as_json=config.log_json)
+    Path(config.data).mkdir(parents=True, exist_ok=True)
+    app = BrokerApp(RealClock(), RealDisk(config.data), RealNetwork(), real_entropy(), config)
+    sys.exit(run("broker", app, grace_s=config.stop_grace_s, child=child))
+
+
+class Program(Protocol):
+    """A role that can be run, and where it listens once it is ready ("" where it does not)."""
+
+    address: str
+    http_address: str
+
+    async def run(
+        self, stopping: "trio.Event", *, task_status: "trio.TaskStatus[None]"
+    ) -> None: ...
+
+
+def run(name: str, program: Program, *, grace_s: float, child: bool) -> int:
+    """Supervise the program until it ends; gives the process's exit code."""
+    from broker_trio.runtime.supervise import run_role  # noqa: PLC0415
+
+    if not child:
+        return run_role(name, program.run, grace_s=grace_s)
+    return run_role(name, AsChild(program), grace_s=grace_s)
+
+
+class AsChild:
+    """The same role, telling its parent when it is ready and ending with it."""
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+
+    async def __call__(
+        self, stopping: "trio.Event", *, task_status: "trio.TaskStatus[None]"
+    ) -> None:
+        import trio  # noqa: PLC0415
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(end_with_parent)
+            async with trio.open_nursery() as program:
+                await program.start(self._program.run, stopping)
+                print_json({"address": self._program.address, "http": self._program.http_address})
+                task_status.started()
+            nursery.cancel_scope.cancel()
+
+
+async def end_with_parent() -> None:
+    """Stop this process as a signal would once its stdin has ended."""
+    import trio  # noqa: PLC0415
+
+    async with trio.lowlevel.FdStream(os.dup(STDIN)) as parent:
+        while await parent.receive_some(1_024):
+            """Whatever a person types into it means nothing."""
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def log_to_stderr(*, as_json: bool) -> None:
+    """structlog's output: key=value lines for people, JSON for systemd's journal."""
+    import structlog  # noqa: PLC0415
+
+    processors: list[structlog.types.Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if as_json:
+        processors += [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+    else:
+        processors += [
+            structlog.processors.format_exc_info,
+            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
+        ]
+    structlog.configure(
+        processors=processors,
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )

@@ -1,0 +1,1 @@
+"""`broker-trio up`: a whole cluster of child processes in one terminal."""

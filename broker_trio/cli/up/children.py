@@ -1,0 +1,153 @@
+"""The child processes of `up`: started, waited for, watched, stopped.
+
+A child runs `broker-trio <kind> --config … --child`. Three lines lead to it:
+
+    stdout ─▶ one JSON line when it is ready, nothing else
+    stderr ─▶ its log file; the tail is shown when it dies
+    stdin  ─▶ held open by us and never written: when we die, however that was, it reads the end
+              and stops as if asked to. No child outlives its `up`.
+
+It has a session of its own, so that Ctrl-C at the terminal reaches `up` alone, which then stops
+brokers before nameservers.
+"""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Final, final
+
+import msgspec
+import trio
+
+from broker_trio.cli.up.plan import Plan, Process, environment_of, toml_of
+
+STOP_GRACE_S: Final = 20.0  # more than the children's own grace, then they are killed
+TAIL_LINES: Final = 20
+TAIL_BYTES: Final = 16 << 10
+READY_BYTES_MAX: Final = 4 << 10
+CAPTURE: Final = subprocess.PIPE
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """A child's ready line: where it really listens."""
+
+    address: str
+    http: str = ""
+
+
+@dataclass(slots=True)
+class Child:
+    """One running process. `ready` is set once, by its own word."""
+
+    plan: Process
+    process: trio.Process
+    ready: trio.Event = field(default_factory=trio.Event)
+    ended: trio.Event = field(default_factory=trio.Event)
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        return self.process.returncode
+
+    def log_tail(self) -> list[str]:
+        """The last lines that it logged."""
+        try:
+            with self.plan.log.open("rb") as log:
+                log.seek(max(0, log.seek(0, 2) - TAIL_BYTES))
+                text = log.read().decode(errors="replace")
+        except OSError as error:
+            return [f"its log cannot be read: {error}"]
+        return text.splitlines()[-TAIL_LINES:]
+
+
+@final
+class Fleet:
+    """All children. `died` is called when one ends that nobody asked to."""
+
+    def __init__(self, plan: Plan, environ: dict[str, str], died: Callable[[Child], None]) -> None:
+        self.plan = plan
+        self.children: list[Child] = []
+        self._environ, self._died = environ, died
+        self._stopping = False
+        self._stack = ExitStack()
+
+    async def start(self, nursery: trio.Nursery) -> None:
+        """Start nameservers, wait until they are ready, then brokers; returns when all are.
+
+        Returns early when a child died, after telling `died`.
+        """
+        for group in (self.plan.nameservers, self.plan.brokers):
+            started = [await self._spawn(nursery, process) for process in group]
+            for child in started:
+                await child.ready.wait()
+            if self.failed:
+                return
+
+    @property
+    def failed(self) -> bool:
+        return any(child.ended.is_set() for child in self.children)
+
+    async def _spawn(self, nursery: trio.Nursery, process: Process) -> Child:
+        process.folder.mkdir(parents=True, exist_ok=True)
+        process.store.mkdir(exist_ok=True)
+        process.config.write_text(toml_of(process, self.plan.nameservers))
+        log = self._stack.enter_context(process.log.open("ab"))
+        command = [sys.executable, "-m", "broker_trio", process.kind]
+        running = await trio.lowlevel.open_process(
+            [*command, "--config", str(process.config), "--child"],
+            stdin=CAPTURE,
+            stdout=CAPTURE,
+            stderr=log,
+            env=environment_of(process, self._environ),
+            start_new_session=True,
+        )
+        child = Child(process, running)
+        self.children.append(child)
+        nursery.start_soon(self._watch, child)
+        return child
+
+    async def _watch(self, child: Child) -> None:
+        """Take its ready line, then wait for its end."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._listen, child)
+            await child.process.wait()
+            child.ended.set()
+            nursery.cancel_scope.cancel()
+        if not self._stopping:
+            self._died(child)
+        child.ready.set()  # nobody waits for the dead
+
+    async def _listen(self, child: Child) -> None:
+        assert child.process.stdout is not None
+        data = bytearray()
+        async for chunk in child.process.stdout:
+            data += chunk
+            if b"\n" in data and not child.ready.is_set():
+                msgspec.json.decode(data.partition(b"\n")[0], type=Ready)
+                child.ready.set()
+            del data[:-READY_BYTES_MAX]
+
+    async def stop(self) -> bool:
+        """Stop brokers, then nameservers; whether all of them ended by themselves with code 0."""
+        self._stopping = True
+        clean = True
+        for kind in ("broker", "nameserver"):
+            group = [child for child in self.children if child.plan.kind == kind]
+            for child in group:
+                if not child.ended.is_set():
+                    child.process.terminate()
+            with trio.move_on_after(STOP_GRACE_S):
+                for child in group:
+                    await child.ended.wait()
+            for child in group:
+                if not child.ended.is_set():
+                    child.process.kill()
+                    await child.ended.wait()
+                clean = clean and child.exit_code == 0
+        self._stack.close()
+        return clean

@@ -1,0 +1,82 @@
+"""One question to one address: typed header and body out, the answer or a typed error back.
+
+Ours are asked in CBOR, with integers as integers; whoever does not read it (an Apache broker) in
+JSON. `RemotingClient.serialize_of` finds that out with a question that does nothing, so no real
+request is ever sent twice because of it.
+"""
+
+from collections.abc import Callable, Collection
+from typing import Final, final
+
+import anyio
+
+from broker_trio.client.errors import BrokerRefused, NoAnswer
+from broker_trio.model.codes import RequestCode, ResponseCode
+from broker_trio.remoting.client import RemotingClient, Unreachable
+from broker_trio.wire.command import Command, Ext, Serialize
+from broker_trio.wire.headers.base import Header, to_ext, wire_names
+
+TIMEOUT_S: Final = 5.0
+SUCCESS: Final = (ResponseCode.SUCCESS,)
+
+BodyOf = Callable[[Serialize], bytes]
+
+
+def ext_of(header: Header, serialize: Serialize) -> Ext:
+    """The header's fields as this serialisation carries them; what is None is left out."""
+    if serialize is not Serialize.CBOR:
+        return to_ext(header)
+    values = ((name, getattr(header, attribute)) for attribute, name in wire_names(type(header)))
+    return {name: value for name, value in values if value is not None}
+
+
+@final
+class Calls:
+    """Questions over a shared RemotingClient, each within `timeout_s`."""
+
+    def __init__(self, client: RemotingClient, *, timeout_s: float = TIMEOUT_S) -> None:
+        self._client = client
+        self.timeout_s = timeout_s
+
+    async def ask(
+        self,
+        address: str,
+        code: RequestCode,
+        header: Header | None = None,
+        body: bytes | BodyOf = b"",
+        *,
+        accept: Collection[int] = SUCCESS,
+        longer_s: float = 0.0,
+    ) -> Command:
+        """The answer, if its code is one of `accept`. `longer_s` is added to the timeout.
+
+        Raises `BrokerRefused` for another code, `Unreachable` where the request never left, and
+        `NoAnswer` where its outcome is unknown. Cancelled: the outcome is unknown too.
+        """
+        try:
+            with anyio.fail_after(self.timeout_s):
+                serialize = await self._client.serialize_of(address)
+        except TimeoutError as error:
+            why = f"no answer within {self.timeout_s:g} s"
+            raise Unreachable(address, why, sent=False) from error
+        command = Command(
+            code,
+            ext={} if header is None else ext_of(header, serialize),
+            body=body(serialize) if callable(body) else body,
+            serialize=serialize,
+        )
+        answer = await self._call(address, command, self.timeout_s + longer_s)
+        if answer.code not in accept:
+            raise BrokerRefused(address, answer.code, answer.remark)
+        return answer
+
+    async def _call(self, address: str, command: Command, timeout_s: float) -> Command:
+        try:
+            with anyio.fail_after(timeout_s):
+                return await self._client.call(address, command)
+        except TimeoutError as error:
+            raise NoAnswer(address, f"no answer within {timeout_s:g} s") from error
+        except Unreachable as error:
+            if error.sent:
+                raise NoAnswer(address, error.cause) from error
+            raise

@@ -1,0 +1,132 @@
+"""Where topics are: questions to nameservers, and the queues that their answers stand for.
+
+Nameservers do not know each other, and each has the whole table: they are asked in order until one
+answers. An answer that a topic is unknown is an answer; only silence moves on to the next one.
+"""
+
+from collections.abc import Sequence
+from typing import Final, final
+
+from broker_trio.client.calls import Calls
+from broker_trio.client.errors import BrokerRefused, NoAnswer, NoRoute
+from broker_trio.model.codes import RequestCode, ResponseCode
+from broker_trio.model.names import TBW102
+from broker_trio.model.route import BrokerData, MessageQueue, QueueData, TopicRouteData
+from broker_trio.remoting.client import Unreachable
+from broker_trio.wire.bodies.route import (
+    ClusterInfo,
+    decode_cluster_info,
+    decode_route,
+    decode_topic_list,
+)
+from broker_trio.wire.command import Command
+from broker_trio.wire.headers.base import Header
+from broker_trio.wire.headers.route import (
+    DeleteTopicFromNamesrvRequestHeader,
+    GetRouteInfoRequestHeader,
+)
+
+NEW_TOPIC_QUEUES_MAX: Final = 4
+"""Write queues of a topic that a send creates, as RocketMQ's clients have it."""
+
+
+@final
+class Nameservers:
+    """The nameservers of one cluster, as a client uses them."""
+
+    def __init__(self, calls: Calls, addresses: Sequence[str]) -> None:
+        assert addresses, "a client needs a nameserver"
+        self.addresses = tuple(addresses)
+        self._calls = calls
+
+    async def ask(self, code: RequestCode, header: Header | None = None) -> Command:
+        """The first answer. Raises `BrokerRefused`, or `Unreachable` where nobody answers.
+
+        Reading questions only: one that changes something must go to each of them.
+        """
+        problems = []
+        for address in self.addresses:
+            try:
+                return await self._calls.ask(address, code, header)
+            except (Unreachable, NoAnswer) as error:
+                problems.append(str(error))
+        raise Unreachable("; ".join(self.addresses), "; ".join(problems), sent=False)
+
+    async def route(self, topic: str) -> TopicRouteData:
+        """Raises `NoRoute` where the topic is unknown."""
+        header = GetRouteInfoRequestHeader(topic=topic, accept_standard_json_only=True)
+        try:
+            answer = await self.ask(RequestCode.GET_ROUTEINFO_BY_TOPIC, header)
+        except BrokerRefused as error:
+            if error.code == ResponseCode.TOPIC_NOT_EXIST:
+                raise NoRoute(topic, error.address) from error
+            raise
+        return decode_route(answer.body, answer.serialize)
+
+    async def route_for_send(self, topic: str) -> TopicRouteData:
+        """The topic's route, or where brokers would create it: TBW102's, with fewer queues."""
+        try:
+            return await self.route(topic)
+        except NoRoute:
+            pass
+        try:
+            template = await self.route(TBW102)
+        except NoRoute as error:
+            raise NoRoute(topic, "; ".join(self.addresses)) from error
+        return TopicRouteData(
+            queue_datas=[_clamped(queue) for queue in template.queue_datas],
+            broker_datas=template.broker_datas,
+        )
+
+    async def cluster_info(self) -> ClusterInfo:
+        answer = await self.ask(RequestCode.GET_BROKER_CLUSTER_INFO)
+        return decode_cluster_info(answer.body, answer.serialize)
+
+    async def topics(self) -> list[str]:
+        """All topics, sorted; system topics too."""
+        answer = await self.ask(RequestCode.GET_ALL_TOPIC_LIST_FROM_NAMESERVER)
+        return sorted(decode_topic_list(answer.body, answer.serialize).topic_list)
+
+    async def forget_topic(self, topic: str) -> None:
+        """Delete it at every nameserver. Raises what the first failing one answers."""
+        header = DeleteTopicFromNamesrvRequestHeader(topic=topic)
+        for address in self.addresses:
+            await self._calls.ask(address, RequestCode.DELETE_TOPIC_IN_NAMESRV, header)
+
+
+def _clamped(queue: QueueData) -> QueueData:
+    count = min(queue.write_queue_nums, queue.read_queue_nums, NEW_TOPIC_QUEUES_MAX)
+    return QueueData(queue.broker_name, count, count, queue.perm, queue.topic_sys_flag)
+
+
+def masters(route: TopicRouteData) -> dict[str, str]:
+    """Broker name to its master's address; names without a master are not in it."""
+    return {data.broker_name: data.master for data in route.broker_datas if data.master}
+
+
+def readable_address(data: BrokerData) -> str | None:
+    """Whom to read from: the master, else the replica with the smallest id."""
+    return data.broker_addrs[min(data.broker_addrs)] if data.broker_addrs else None
+
+
+def write_queues(topic: str, route: TopicRouteData) -> list[MessageQueue]:
+    """Queues that take messages now, those of one broker apart: 0 of a, 0 of b, 1 of a, …"""
+    alive = masters(route)
+    found = [
+        MessageQueue(topic, data.broker_name, queue_id)
+        for data in route.queue_datas
+        if data.writable and data.broker_name in alive
+        for queue_id in range(data.write_queue_nums)
+    ]
+    return sorted(found, key=lambda queue: (queue.queue_id, queue.broker_name))
+
+
+def read_queues(topic: str, route: TopicRouteData) -> list[MessageQueue]:
+    """Queues that can be read, by broker name and queue id."""
+    alive = {data.broker_name for data in route.broker_datas if data.broker_addrs}
+    return sorted(
+        MessageQueue(topic, data.broker_name, queue_id)
+        for data in route.queue_datas
+        if data.readable and data.broker_name in alive
+        for queue_id in range(data.read_queue_nums)
+    )
