@@ -1,1 +1,1 @@
-"""See the folder's modules; this file only names the package."""
+"""Bodies of requests and answers, one module per family; codec.py says how they are read."""
