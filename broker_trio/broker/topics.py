@@ -154,7 +154,8 @@ class Topics:
         if names.is_retry(topic):
             return self._ensure(topic, 1)
         template = self.get(default_topic)
-        if template is None or not template.perm & Perm.INHERIT:
+        switched_off = default_topic == names.TBW102 and not self._settings.auto_create_topic_enable
+        if template is None or switched_off or not template.perm & Perm.INHERIT:
             raise Refused(
                 ResponseCode.TOPIC_NOT_EXIST,
                 f"topic[{topic}] not exist, apply first please! "
