@@ -26,14 +26,14 @@ from broker_trio.wire.command import Serialize
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-_NOT_FOR_MSGSPEC: Final = re.compile(rb"\$ref|[0-9]{19}|[0-9][eE][+0-9]")
+_ODD_NUMBER: Final = re.compile(rb"[0-9](?:[0-9]{18}|[eE][+0-9])")
 
 
 def decode_body(data: bytes, serialize: Serialize, kind: type[T]) -> T:
     """The body as `kind`, a struct. Raises `RemoteProtocolError`."""
     if serialize == Serialize.CBOR:
         return _read(kind, cbor.loads(data))
-    if not shape.has_keys(kind, MessageQueue) and _NOT_FOR_MSGSPEC.search(data) is None:
+    if not shape.has_keys(kind, MessageQueue) and not _is_odd(data):
         try:
             value: T = _decoder(kind).decode(data)
         except (msgspec.DecodeError, UnicodeError, RecursionError):
@@ -57,6 +57,10 @@ def encode_body(value: msgspec.Struct, serialize: Serialize, *, bare_keys: bool 
         if b"null" not in text:  # no None, and no text that says so
             return text
     return msgspec.json.encode(shape.write(value, str))
+
+
+def _is_odd(data: bytes) -> bool:
+    return b"$ref" in data or _ODD_NUMBER.search(data) is not None
 
 
 @cache

@@ -102,10 +102,13 @@ def _print(tree: Any, newline: str, parts: list[str]) -> None:
     if isinstance(tree, dict) and tree:
         parts.append("{")
         for count, (key, member) in enumerate(tree.items()):
-            parts.append("," if count else "")
-            parts.append(str(key) if isinstance(key, int) else f"{inner}{_text(key)}")
-            parts.append(":")
-            _print(member, inner, parts)
+            comma = "," if count else ""
+            name = key if isinstance(key, int) else f"{inner}{_text(key)}"
+            if type(member) is int:
+                parts.append(f"{comma}{name}:{member}")
+            else:
+                parts.append(f"{comma}{name}:")
+                _print(member, inner, parts)
         parts.append(f"{newline}}}")
     elif isinstance(tree, list) and tree:
         parts.append("[")

@@ -240,7 +240,9 @@ def write(value: object, queue_key: Callable[[MessageQueue], Any]) -> Any:
         }
     if isinstance(value, dict):
         return {
-            queue_key(key) if isinstance(key, MessageQueue) else key: write(member, queue_key)
+            queue_key(key) if isinstance(key, MessageQueue) else key: (
+                member if type(member) is int else write(member, queue_key)
+            )
             for key, member in value.items()
             if member is not None
         }
