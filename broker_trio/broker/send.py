@@ -88,7 +88,7 @@ class Send:
 
     def routes(self) -> tuple[Route[SendMessageRequestHeader], ...]:
         note = "transactional sends 16, timer properties 1, inner batches 13"
-        kinds = {
+        kinds: dict[RequestCode, type[SendMessageRequestHeader]] = {
             RequestCode.SEND_MESSAGE: SendMessageRequestHeader,
             RequestCode.SEND_MESSAGE_V2: SendMessageV2RequestHeader,
             RequestCode.SEND_BATCH_MESSAGE: SendMessageV2RequestHeader,
