@@ -60,8 +60,11 @@ class SimDevice:
     # ---- the machine's side: crashes and what survives them
 
     def crash(self, *, power: bool) -> None:
-        """End the process that uses the disk: kill -9, or with `power` the whole machine."""
-        if not self.up:
+        """End the process that uses the disk: kill -9, or with `power` the whole machine.
+
+        Power may also go after a kill: what that process wrote is then lost as any other.
+        """
+        if not self.up and not power:
             return
         self.up = False
         if power:

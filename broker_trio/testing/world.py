@@ -1,0 +1,177 @@
+"""A simulated world: machines with a disk, a clock and a network card, and processes that die.
+
+    world = World(seed, nursery)                    usually made by `simulate`
+    node = world.node("a", main)                    `async def main(node)` is the program
+    node.start()
+    node.kill(power=True); await node.restart()     the disk stays, as far as it survived
+
+A process ends when `main` returns or raises, when somebody kills it, or when its disk reaches an
+armed operation. Its seams die *first*, so no `finally` of the dying program can flush, delete or
+say goodbye; then its tasks are cancelled. What they raise while dying is nobody's business.
+
+Chance: `world.rng(name)` gives each purpose a stream of its own, so that drawing once more for one
+of them changes no other. `world.log` feeds a hash: equal seeds must give equal hashes. Log what
+happened, never an `id`, a `repr` of an object, or the order of a set.
+"""
+
+import hashlib
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Final, final
+
+import trio
+
+from broker_trio.runtime.seams import Entropy
+from broker_trio.testing.disk_faults import Dead
+from broker_trio.testing.sim_clock import SimClock
+from broker_trio.testing.sim_disk import SimDisk
+from broker_trio.testing.sim_network import SimHost, SimNetwork
+
+TAIL_MAX: Final = 200  # events kept to be shown beside a failure
+
+
+@final
+class World:
+    """Everything that one seed decides."""
+
+    def __init__(self, seed: int, nursery: trio.Nursery) -> None:
+        self.seed, self.nursery = seed, nursery
+        self.events = 0
+        self.tail: deque[str] = deque(maxlen=TAIL_MAX)
+        self.nodes: dict[str, Node] = {}
+        self.network = SimNetwork(self.rng("network"), trace=self.log)
+        self._trace = hashlib.sha256()
+
+    def rng(self, name: str) -> Entropy:
+        """A stream of chance for one purpose; the same name gives the same stream again."""
+        return random.Random(f"{self.seed}/{name}")
+
+    def log(self, *what: object) -> None:
+        """Add an event to the trace: plain values only."""
+        event = repr((round(trio.current_time(), 9), *what))
+        self._trace.update(event.encode())
+        self.tail.append(event)
+        self.events += 1
+
+    @property
+    def trace(self) -> str:
+        return self._trace.hexdigest()
+
+    def node(
+        self,
+        name: str,
+        main: "Callable[[Node], Awaitable[object]]",
+        *,
+        tolerates: tuple[type[Exception], ...] = (),
+    ) -> "Node":
+        """A machine, off. `tolerates`: what may end its program without failing the run."""
+        assert name not in self.nodes, f"two machines called {name}"
+        node = self.nodes[name] = Node(self, name, main, tolerates)
+        return node
+
+    def power_loss(self) -> None:
+        """All machines at once."""
+        for node in self.nodes.values():
+            node.kill(power=True)
+
+
+@final
+class Node:
+    """One machine and the process on it. `network`, `entropy` and `stopping` are the process's."""
+
+    def __init__(
+        self,
+        world: World,
+        name: str,
+        main: "Callable[[Node], Awaitable[object]]",
+        tolerates: tuple[type[Exception], ...],
+    ) -> None:
+        self.world, self.name = world, name
+        self.clock = SimClock()
+        self.disk = SimDisk(world.rng(f"disk/{name}"), clock=self.clock, name=name, trace=world.log)
+        self.disk.on_crash = self._crashed
+        self.starts = 0
+        self.network: SimHost = world.network.host(name)
+        self.entropy: Entropy = world.rng(f"entropy/{name}")
+        self.stopping = trio.Event()  # asks the program to end cleanly
+        self.crash: BaseException | None = None  # what ended it, where tolerated
+        self._main, self._tolerates = main, tolerates
+        self._stopped = trio.Event()
+        self._stopped.set()
+        self._scope = trio.CancelScope()
+        self._killed = False
+
+    @property
+    def running(self) -> bool:
+        return not self._stopped.is_set()
+
+    def start(self) -> None:
+        """Power on if need be, and start the program. Only where none runs."""
+        assert not self.running, f"{self.name} runs already"
+        self.starts += 1
+        self._stopped, self.stopping = trio.Event(), trio.Event()
+        self._scope, self._killed, self.crash = trio.CancelScope(), False, None
+        self.entropy = self.world.rng(f"entropy/{self.name}/{self.starts}")
+        self.disk.restart()
+        self.network = self.world.network.boot(self.name)
+        self.world.log("node.start", self.name, self.starts)
+        self.world.nursery.start_soon(self._live, name=f"node {self.name}")
+
+    async def _live(self) -> None:
+        stopped = self._stopped
+        try:
+            with self._scope:
+                await self._main(self)
+        except BaseException as error:
+            if not self._ended_by(error):
+                raise
+        finally:
+            if not self._killed:
+                self.kill()
+            self.world.log("node.end", self.name)
+            stopped.set()
+
+    def _ended_by(self, error: BaseException) -> bool:
+        """Whether the run goes on: a death, or a crash that the scenario expects."""
+        leaves = _leaves(error)
+        if any(isinstance(leaf, trio.Cancelled) for leaf in leaves):
+            return False  # the whole world ends, not this node
+        if self._killed or any(isinstance(leaf, Dead) for leaf in leaves):
+            return True
+        if all(isinstance(leaf, self._tolerates) for leaf in leaves):
+            self.crash = error
+            self.world.log("node.crash", self.name, *(type(leaf).__name__ for leaf in leaves))
+            return True
+        return False
+
+    def kill(self, *, power: bool = False) -> None:
+        """kill -9, or with `power` the machine. Power may also go while no process runs."""
+        self.disk.crash(power=power)
+
+    def _crashed(self, power: bool) -> None:
+        """The disk went down, by `kill` or by an armed fault: so does the rest, seams first."""
+        self.world.network.kill(self.name, power=power)
+        self._killed = True
+        self._scope.cancel()
+
+    async def stopped(self) -> None:
+        """Wait until its process has ended."""
+        await self._stopped.wait()
+
+    async def stop(self) -> None:
+        """Ask the program to end (`node.stopping`) and wait until it has."""
+        self.stopping.set()
+        await self.stopped()
+
+    async def restart(self, *, power: bool = False) -> None:
+        """Kill, wait until it is dead, start again."""
+        self.kill(power=power)
+        await self.stopped()
+        self.start()
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
