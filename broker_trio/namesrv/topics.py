@@ -42,6 +42,13 @@ def queue_hash(topic: str, queue: QueueData) -> int:
     )
 
 
+def mapping_hash(topic: str, broker_name: str, info: MappingInfo) -> int:
+    """The part of the fingerprint that one mapping info makes."""
+    members = msgspec.structs.asdict(info)
+    members["curr_id_map"] = sorted(info.curr_id_map.items())
+    return entry_hash("mapping", topic, broker_name, members)
+
+
 @final
 class TopicTable:
     """QueueData by topic and broker name. Values are immutable: a change is a new one."""
@@ -116,10 +123,10 @@ class TopicTable:
         mappings = dict(self._mappings.pop(topic, {}))  # replies may still hold the old one
         if before is not None:
             del mappings[broker_name]
-            self._forget(entry_hash("mapping", topic, broker_name, before))
+            self._forget(mapping_hash(topic, broker_name, before))
         if info is not None:
             mappings[broker_name] = info
-            self._add(entry_hash("mapping", topic, broker_name, info))
+            self._add(mapping_hash(topic, broker_name, info))
         if mappings:
             self._mappings[topic] = mappings
 
