@@ -4,11 +4,11 @@ Sections mirror the folders that they configure. Cross-field rules are in `check
 every mistake at once. What may change at run time is listed in admin/runtime.py, nothing else may.
 """
 
-from ipaddress import ip_address
 from typing import Final
 
 import msgspec
 
+from broker_trio.model.addresses import listen_problem
 from broker_trio.remoting.limits import RemotingLimits
 from broker_trio.store.config import StoreConfig
 
@@ -34,6 +34,7 @@ class PullSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     held_pulls_max: int = 100_000
     lite_pull_enable: bool = True
     offsets_persist_interval_ms: int = 5_000
+    young_queue_bytes: int = 8 << 30  # a new group starts at 0 where message 0 is so near the end
 
 
 class HttpSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -72,29 +73,15 @@ class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     http: HttpSection = HttpSection()
 
 
-def is_loopback(address: str) -> bool:
-    """Whether only this machine can reach `host:port`."""
-    host = address.rpartition(":")[0].strip("[]")
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def check(config: BrokerConfig) -> list[str]:
     """Every rule that one field alone cannot hold; empty where the configuration can be used."""
     problems = []
     for name, address in (("listen", config.listen), ("http.address", config.http.address)):
-        if address and not address.rpartition(":")[2].isdigit():
-            problems.append(f"{name} = {address!r} is not host:port")
-        elif address and not is_loopback(address) and not config.allow_insecure_listen:
-            problems.append(
-                f"{name} = {address!r} is reachable from other machines, and accounts and TLS "
-                "do not exist yet: set allow_insecure_listen = true to serve it without them, "
-                "or use 127.0.0.1"
-            )
+        if name == "http.address" and not address:
+            continue
+        problem = listen_problem(name, address, allow_insecure_listen=config.allow_insecure_listen)
+        if problem is not None:
+            problems.append(problem)
     if config.broker_id != 0:
         problems.append(f"broker_id = {config.broker_id}: pairs do not exist yet, only 0 (master)")
     if not 10 <= config.register_interval_s <= 60:

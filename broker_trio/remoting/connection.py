@@ -196,7 +196,8 @@ class Connection:
         if request.parked and not self._closed:
             self._parked -= 1
             stats.parked -= 1
-        stats.answered(command.code, response.code, trio.current_time() - request.received)
+        seconds = trio.current_time() - request.received
+        stats.answered(command.code, response.code, seconds, parked=request.parked)
         if command.flag & ONEWAY or self._closed:
             return
         reply = Command(

@@ -15,7 +15,7 @@ from broker_trio.remoting.connection import Connection
 from broker_trio.remoting.dispatch import Dispatcher
 from broker_trio.remoting.limits import RemotingLimits
 from broker_trio.remoting.stats import RemotingStats
-from broker_trio.runtime.seams import Network
+from broker_trio.runtime.seams import Listener, Network
 
 log = structlog.get_logger("remoting")
 SWEEP_S: Final = 1.0
@@ -52,13 +52,17 @@ class RemotingServer:
         self._doors: list[trio.CancelScope] = []
 
     async def serve(
-        self, address: str, *, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED
+        self,
+        where: str | Listener,
+        *,
+        task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Listen until `stop`; `started` gives the bound address. Raises `OSError` on bind.
+        """Listen until `stop`, on an address or on what was bound before; `started` gives the address.
 
-        Returns when the last connection has ended. Cancelled: everything is cut at once.
+        Returns when the last connection has ended. Cancelled: everything is cut at once. Raises
+        `OSError` where the address cannot be bound.
         """
-        listener = await self._network.listen(address)
+        listener = await self._network.listen(where) if isinstance(where, str) else where
         async with trio.open_nursery() as connections:
             async with trio.open_nursery() as doors:
                 self._doors.append(doors.cancel_scope)

@@ -5,8 +5,12 @@ from typing import Final
 
 from broker_trio.model.errors import RemoteProtocolError
 
-LATENCY_BOUNDS_S: Final = (0.001, 0.003, 0.005, 0.007, 0.01, 0.1, 1.0, 2.0, 3.0)
-"""Upper bounds of RocketMQ's own rpc latency buckets; one more catches the rest."""
+LATENCY_BOUNDS_S: Final = (
+    0.0005, 0.001, 0.0025, 0.003, 0.005, 0.007, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 2.5,
+    3.0, 5.0, 10.0,
+)  # fmt: skip
+"""Upper bounds; one more bucket catches the rest. They are those of RocketMQ's rpc latency and
+those of our own durations in one: metrics add them up to either, an answer is counted once."""
 
 
 class CodeStats:
@@ -33,15 +37,20 @@ class RemotingStats:
         self.frames_in = 0
         self.protocol_errors: dict[str, int] = {}
         self.refused: dict[str, int] = {}
-        self.by_code: dict[tuple[int, int], CodeStats] = {}
+        self.by_code: dict[tuple[int, int, bool], CodeStats] = {}
 
-    def answered(self, request_code: int, response_code: int, seconds: float) -> None:
-        """Count one answer. Codes of peers are unbounded: unknown ones share the entry (-1, …)."""
-        key = (request_code, response_code)
+    def answered(
+        self, request_code: int, response_code: int, seconds: float, *, parked: bool = False
+    ) -> None:
+        """Count one answer; `parked`: it waited for a flush or a message.
+
+        Codes of peers are unbounded: unknown ones share the entry (-1, 3, False).
+        """
+        key = (request_code, response_code, parked)
         stats = self.by_code.get(key)
         if stats is None:
             if response_code == 3:
-                key = (-1, 3)
+                key = (-1, 3, False)
             stats = self.by_code.setdefault(key, CodeStats())
         stats.count += 1
         stats.sum_s += seconds
