@@ -52,6 +52,7 @@ NATIVE_FAMILIES: Final = (
         "Size of stored messages, body and overhead.",
         _IN,
         "bytes",
+        status=_LATER,
         buckets=MESSAGE_BYTES,
     ),
     Family(
@@ -141,7 +142,6 @@ NATIVE_FAMILIES: Final = (
         "Age of the oldest message that is kept.",
         _STORAGE,
         "milliseconds",
-        known=_LOCAL,
     ),
     _later("rocketmq_timer_enqueue_lag", _G, "Scheduled messages not yet taken.", _STORAGE),
     _later("rocketmq_timer_dequeue_lag", _G, "Scheduled messages not yet delivered.", _STORAGE),
@@ -283,6 +283,13 @@ BROKER_FAMILIES: Final = (
         ("processor",),
         "seconds",
         status=_LATER,
+    ),
+    Family(
+        "brokertrio_receipts_total",
+        _C,
+        "Sends acknowledged, by the durability that their answer states.",
+        ("durability",),
+        known=(("memory",), ("disk",), ("flush_timeout",)),
     ),
     Family("brokertrio_long_polls", _G, "Pulls held until a message arrives."),
     Family(
