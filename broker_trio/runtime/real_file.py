@@ -10,6 +10,7 @@ on the loop can neither pull the descriptor away from under them nor leave them 
 after somebody else got it. The lock is held for one `dup` or `close`, never during I/O.
 """
 
+import errno
 import os
 import threading
 from collections.abc import Sequence
@@ -167,14 +168,26 @@ class RealFile:
         return _read_whole(self._descriptor, position, size)
 
     def reserve(self, position: int, size: int) -> None:
-        """As the seam says; the file's size becomes at least `position + size`."""
+        """As the seam says; the file's size becomes at least `position + size`.
+
+        Free space is asked first: a fallocate that fails half-way keeps what it got (ext4, tried),
+        so the last free bytes, which topics and offsets need, would be gone by a mere question.
+        """
+        before = os.fstat(self._descriptor)
+        file_system = os.fstatvfs(self._descriptor)
+        # Exact for files filled from their start, as all of ours are.
+        missing = min(size, position + size - before.st_blocks * 512)
+        if missing > file_system.f_bavail * file_system.f_frsize:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._full)
         try:
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(self._descriptor, position, size)
-            elif self.size() < position + size:  # macOS: no such promise there, only the size
+            elif before.st_size < position + size:  # macOS: no such promise there, only the size
                 os.ftruncate(self._descriptor, position + size)
         except OSError as error:
             error.filename = self._full
+            if self.size() > before.st_size:  # somebody else was faster: give back what we got
+                os.ftruncate(self._descriptor, before.st_size)
             raise
 
     def truncate(self, size: int) -> None:

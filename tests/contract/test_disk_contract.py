@@ -1,0 +1,45 @@
+"""Every Disk against the same suite: the real one with and without RWF_NOWAIT, and the simulator.
+
+The real ones use worker threads, so only the simulated ones run in virtual time.
+"""
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from trio.testing import MockClock
+
+from broker_trio.runtime.disk import RealDisk
+from broker_trio.testing.contracts.disk import DiskContract
+from broker_trio.testing.sim_disk import SimDisk
+
+
+class TestRealDisk(DiskContract):
+    @pytest.fixture
+    def disk(self, tmp_path: Path) -> Iterator[RealDisk]:
+        disk = RealDisk(str(tmp_path / "new" / "root"))
+        yield disk
+        disk.close()
+
+
+class TestRealDiskWithoutNowait(DiskContract):
+    """As on tmpfs and overlayfs, or a system other than Linux."""
+
+    @pytest.fixture
+    def disk(self, tmp_path: Path) -> Iterator[RealDisk]:
+        disk = RealDisk(str(tmp_path), nowait=False)
+        yield disk
+        disk.close()
+
+
+class TestSimDisk(DiskContract):
+    @pytest.fixture
+    def disk(self, autojump_clock: MockClock) -> SimDisk:
+        return SimDisk(random.Random(1))
+
+
+class TestColdSimDisk(DiskContract):
+    @pytest.fixture
+    def disk(self, autojump_clock: MockClock) -> SimDisk:
+        return SimDisk(random.Random(2), cold=0.5)
