@@ -30,12 +30,12 @@ class BatchItem(NamedTuple):
     properties: bytes
 
 
-def decode_batch(body: bytes) -> list[BatchItem]:
-    """All items, in order. Raises RemoteProtocolError for lengths that do not add up."""
+def decode_batch(body: bytes, items_max: int = ITEMS_MAX) -> list[BatchItem]:
+    """All items, in order. Raises RemoteProtocolError for bad lengths and too many items."""
     items: list[BatchItem] = []
     at, end = 0, len(body)
     while at < end:
-        if end - at < ITEM_OVERHEAD or len(items) >= ITEMS_MAX:
+        if end - at < ITEM_OVERHEAD or len(items) >= items_max:
             raise RemoteProtocolError(f"batch item {len(items)}: {end - at} bytes left over")
         flag, body_size = _FLAG_AND_LENGTH.unpack_from(body, at)
         begin = at + 20

@@ -51,12 +51,12 @@ _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _DROPPED: Final = object()
 
 
-def loads(data: bytes) -> Any:
+def loads(data: bytes, values_max: int = VALUES_MAX) -> Any:
     """The value of `data`. Raises RemoteProtocolError for anything else."""
     try:
         value = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        reader = _Reader(str(data, "utf-8", "replace"))
+        reader = _Reader(str(data, "utf-8", "replace"), values_max)
         value = reader.whole()
     if b"$ref" not in data:
         return value
@@ -67,12 +67,12 @@ def loads(data: bytes) -> Any:
 class _Reader:
     """Recursive descent over one text."""
 
-    __slots__ = ("_at", "_count", "_text")
+    __slots__ = ("_at", "_left", "_text")
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, values_max: int) -> None:
         self._text = text
         self._at = 0
-        self._count = 0
+        self._left = values_max
 
     def whole(self) -> Any:
         value = self._value(0)
@@ -91,8 +91,8 @@ class _Reader:
         return self._text[self._at : self._at + 1]
 
     def _value(self, depth: int) -> Any:
-        self._count += 1
-        if depth > DEPTH_MAX or self._count > VALUES_MAX:
+        self._left -= 1
+        if depth > DEPTH_MAX or self._left < 0:
             self._fail("too deep or too many values")
         first = self._peek()
         if first == "{":

@@ -79,7 +79,9 @@ def _tolerant(header: bytes) -> _Incoming:
     value = json_text.loads(header)
     if not isinstance(value, dict):
         raise RemoteProtocolError("a JSON header that is no object")
-    fields = value.get("extFields") or {}
+    fields = value.get("extFields")
+    if fields is None:
+        fields = {}
     if not isinstance(fields, dict):
         raise RemoteProtocolError("extFields that are no object")
     known = {name: value[name] for name in _Incoming.__struct_encode_fields__ if name in value}
