@@ -82,6 +82,8 @@ async def _run(seed: int, scenario: Callable[[World], Awaitable[T]]) -> SimResul
             value = await scenario(world)
             for node in world.nodes.values():
                 node.kill()
+            for node in world.nodes.values():
+                await node.stopped()  # what they raise while dying is theirs, not the run's
             nursery.cancel_scope.cancel()
     except BaseExceptionGroup as error:
         assert world is not None

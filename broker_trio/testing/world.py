@@ -110,10 +110,10 @@ class Node:
         """Power on if need be, and start the program. Only where none runs."""
         assert not self.running, f"{self.name} runs already"
         self.starts += 1
+        self.disk.restart()  # a new disk is up: this is its first crash, of nobody
         self._stopped, self.stopping = trio.Event(), trio.Event()
         self._scope, self._killed, self.crash = trio.CancelScope(), False, None
         self.entropy = self.world.rng(f"entropy/{self.name}/{self.starts}")
-        self.disk.restart()
         self.network = self.world.network.boot(self.name)
         self.world.log("node.start", self.name, self.starts)
         self.world.nursery.start_soon(self._live, name=f"node {self.name}")
