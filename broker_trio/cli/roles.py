@@ -74,8 +74,11 @@ def nameserver(path: Path, *, check_only: bool, child: bool) -> None:
 
     log_to_stderr(as_json=config.log_json)
     Path(config.data).mkdir(parents=True, exist_ok=True)
-    app = NameserverApp(RealClock(), RealDisk(config.data), RealNetwork(), config)
-    sys.exit(run("nameserver", app, grace_s=NAMESERVER_GRACE_S, child=child))
+
+    def build() -> Program:
+        return NameserverApp(RealClock(), RealDisk(config.data), RealNetwork(), config)
+
+    sys.exit(run("nameserver", build, grace_s=NAMESERVER_GRACE_S, child=child))
 
 
 @click.command()
@@ -101,8 +104,12 @@ def broker(path: Path, *, check_only: bool, child: bool) -> None:
 
     log_to_stderr(as_json=config.log_json)
     Path(config.data).mkdir(parents=True, exist_ok=True)
-    app = BrokerApp(RealClock(), RealDisk(config.data), RealNetwork(), real_entropy(), config)
-    sys.exit(run("broker", app, grace_s=config.stop_grace_s, child=child))
+
+    def build() -> Program:
+        disk, network = RealDisk(config.data), RealNetwork()
+        return BrokerApp(RealClock(), disk, network, real_entropy(), config)
+
+    sys.exit(run("broker", build, grace_s=config.stop_grace_s, child=child))
 
 
 class Program(Protocol):
@@ -116,31 +123,46 @@ class Program(Protocol):
     ) -> None: ...
 
 
-def run(name: str, program: Program, *, grace_s: float, child: bool) -> int:
+Build = Callable[[], Program]
+"""Makes the program inside the running loop, whose clock it reads from the first moment on."""
+
+
+def run(name: str, build: Build, *, grace_s: float, child: bool) -> int:
     """Supervise the program until it ends; gives the process's exit code."""
     from broker_trio.runtime.supervise import run_role  # noqa: PLC0415
 
-    if not child:
-        return run_role(name, program.run, grace_s=grace_s)
-    return run_role(name, AsChild(program), grace_s=grace_s)
+    return run_role(name, AsChild(build) if child else Alone(build), grace_s=grace_s)
+
+
+class Alone:
+    """The program as a role, as systemd runs it."""
+
+    def __init__(self, build: Build) -> None:
+        self._build = build
+
+    async def __call__(
+        self, stopping: "trio.Event", *, task_status: "trio.TaskStatus[None]"
+    ) -> None:
+        await self._build().run(stopping, task_status=task_status)
 
 
 class AsChild:
-    """The same role, telling its parent when it is ready and ending with it."""
+    """The same, telling its parent when it is ready and ending with it."""
 
-    def __init__(self, program: Program) -> None:
-        self._program = program
+    def __init__(self, build: Build) -> None:
+        self._build = build
 
     async def __call__(
         self, stopping: "trio.Event", *, task_status: "trio.TaskStatus[None]"
     ) -> None:
         import trio  # noqa: PLC0415
 
+        program = self._build()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(end_with_parent)
-            async with trio.open_nursery() as program:
-                await program.start(self._program.run, stopping)
-                print_json({"address": self._program.address, "http": self._program.http_address})
+            async with trio.open_nursery() as running:
+                await running.start(program.run, stopping)
+                print_json({"address": program.address, "http": program.http_address})
                 task_status.started()
             nursery.cancel_scope.cancel()
 
