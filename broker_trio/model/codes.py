@@ -1,7 +1,7 @@
 """Request, response and language codes of the RocketMQ protocol, as numbers with names.
 
-Source: `codes.json` of the specification; tests/unit/model/test_codes.py compares both. Codes 26000 to
-26999 are ours (they fit the binary header's 16 bits); no Apache code gets another meaning.
+Source: `codes.json` of the specification; tests/unit/model/test_codes.py compares both. Codes 26000
+to 26999 are ours (they fit the binary header's 16 bits); no Apache code gets another meaning.
 """
 
 from enum import IntEnum
