@@ -316,7 +316,8 @@ def _crc_damage(data: Buffer, at: int, spans: _Spans, stored_crc: int) -> Damage
         if actual != stored_crc:
             return Damage(Flaw.BODY_CRC, f"{actual}, stored is {stored_crc}", spans.size)
     sealed = spans.end - CRC_PROPERTY_SIZE
-    if sealed >= spans.properties_length + 2:
+    first = spans.properties_length + 2
+    if sealed == first or (sealed > first and data[sealed - 1] == 2):  # a pair begins there
         pair = bytes(data[sealed : spans.end])
         digits = pair[9:19]
         if pair.startswith(_CRC_PREFIX) and digits.isdigit() and pair.endswith(b"\x02"):

@@ -259,6 +259,12 @@ def test_the_checksum_property_after_any_properties(properties):
     assert check_record(flipped, 0, 4096).flaw is Flaw.PROPERTIES_CRC
 
 
+def test_a_value_that_looks_like_the_checksum_is_none():
+    """A producer's value that ends in the checksum's text does not make its record damage."""
+    data = record(properties=b"A\x01__CRC32#\x010000000000\x02")
+    assert check_record(data, 0, 4096).size == len(data)
+
+
 def test_hosts_must_agree_with_the_flag():
     """An IPv6 host without its bit is a broken invariant, not a short record."""
     with pytest.raises(AssertionError, match="bornHost"):
