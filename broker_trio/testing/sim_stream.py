@@ -19,6 +19,7 @@ How an end learns that the other is gone, each after the travel time and once it
 from collections import deque
 from collections.abc import Callable
 from math import inf
+from operator import index
 from typing import Final, Protocol, final
 
 import trio
@@ -220,7 +221,7 @@ class SimStream(trio.abc.HalfCloseableStream):
         await trio.lowlevel.checkpoint()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        size = RECEIVE_BYTES if max_bytes is None else max_bytes
+        size = RECEIVE_BYTES if max_bytes is None else index(max_bytes)
         if size < 1:
             raise ValueError("max_bytes must be at least 1")
         if self._receiving:
