@@ -20,6 +20,7 @@ from broker_trio.cli.failures import Failure, NobodyReached, OutcomeUnknown
 if TYPE_CHECKING:
     from broker_trio.client.calls import Calls
     from broker_trio.client.routes import Nameservers
+    from broker_trio.remoting.client import Connect
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -45,6 +46,13 @@ class Cluster:
     @staticmethod
     def wall_ms() -> int:
         return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """How addresses are reached, as Click's context object; plain TCP where there is none."""
+
+    connect: "Connect"
 
 
 class Addresses(click.ParamType[tuple[str, ...]]):
@@ -102,10 +110,13 @@ def run(target: Target, work: Callable[[Cluster], Awaitable[T]], *, changes: boo
 
     from broker_trio.client.calls import Calls  # noqa: PLC0415
     from broker_trio.client.routes import Nameservers  # noqa: PLC0415
-    from broker_trio.remoting.client import RemotingClient  # noqa: PLC0415
+    from broker_trio.remoting.client import RemotingClient, connect_tcp  # noqa: PLC0415
+
+    outgoing = click.get_current_context().find_object(Outgoing)
+    connect = connect_tcp if outgoing is None else outgoing.connect
 
     async def main() -> T:
-        async with RemotingClient() as client:
+        async with RemotingClient(connect) as client:
             calls = Calls(client, timeout_s=target.timeout_s)
             return await work(Cluster(calls, Nameservers(calls, target.nameservers)))
 

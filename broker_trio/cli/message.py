@@ -102,13 +102,14 @@ def get(
 async def by_id(cluster: Cluster, message_id: str) -> "MessageExt":
     """The message that an offset message id points to, from the broker that the id names."""
     from broker_trio.model.codes import RequestCode  # noqa: PLC0415
+    from broker_trio.model.errors import RemoteProtocolError  # noqa: PLC0415
     from broker_trio.model.hosts import decode_message_id  # noqa: PLC0415
     from broker_trio.wire.headers.query import ViewMessageRequestHeader  # noqa: PLC0415
     from broker_trio.wire.record import decode_record  # noqa: PLC0415
 
     try:
         address, offset = decode_message_id(message_id)
-    except ValueError as error:
+    except (ValueError, RemoteProtocolError) as error:
         advice = f"broker-trio message get --topic TOPIC {message_id}"
         raise Failure(f"{message_id} is no offset message id: {error}", advice) from error
     header = ViewMessageRequestHeader(offset=offset)

@@ -211,9 +211,9 @@ class RemotingClient:
             if self._links.get(link.address) is link:
                 del self._links[link.address]
             link.fail("connection closed")
+            with anyio.CancelScope(shield=True), anyio.move_on_after(1):
+                await link.stream.aclose()  # at the client's own end too, which cancels this task
         link.broken = cause
-        with anyio.CancelScope(shield=True), anyio.move_on_after(1):
-            await link.stream.aclose()
         if self._on_disconnect is not None:
             self._on_disconnect(link.address)
 
