@@ -1,0 +1,364 @@
+"""The key index: which records carry a key. Built behind the acknowledgement, kept through crashes.
+
+    dispatched entries ─▶ pending ─▶ rows (key hash, offset, time) ─▶ the newest file ─▶ journal
+                          in memory    one a key                       page cache         durable
+
+Keys of a record: UNIQ_KEY first, then each word of KEYS. The hash is of `topic#key` with the stored
+topic. ROLLBACK records are not indexed, PREPARED ones are. When a file is full the next key, of the
+same record if it falls so, goes to a new file. A file is named by the local wall time of its first
+record, yyyyMMddHHmmssSSS: then a rebuilt index has the same names. A name that would not come
+after the one before (a clock went back) is that name plus one.
+
+Offsets:
+
+* `indexed_offset`: every record before it is in, in memory and page cache;
+* `durable_offset`: the same after a crash, by the journal (`index_journal.py`).
+
+A record is put once: what comes again below `indexed_offset` is skipped whole. (Apache compares
+with the offset of the last record, and puts that one twice.)
+
+Limits: `PENDING_MAX` entries wait, then `put_all` does the work itself; `CHANGED_MAX` slots may be
+changed before `run` flushes without being asked.
+"""
+
+import errno
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final, final
+
+import structlog
+import trio
+
+from broker_trio.model.errors import StoreCorrupt
+from broker_trio.runtime.seams import Disk
+from broker_trio.store import snapshot
+from broker_trio.store.config import StoreConfig
+from broker_trio.store.entry import Entry
+from broker_trio.store.index_file import INDEX_FOLDER, Header, IndexFile, Row, file_size
+from broker_trio.store.index_journal import (
+    INDEX_JOURNAL_PATH,
+    Journal,
+    journal_file,
+    replay,
+)
+from broker_trio.store.index_query import OFFSET_MAX, Window, find
+from broker_trio.store.open_files import OpenFiles
+from broker_trio.wire.java import topic_key_hash
+from broker_trio.wire.properties import find_property
+
+PENDING_MAX: Final = 4_096  # entries, about a megabyte; indexing them takes some 10 ms
+BATCH: Final = 256  # entries indexed between two turns of the loop, half a millisecond
+CHANGED_MAX: Final = 65_536  # slots; a journal of half a megabyte
+OPEN_INDEX_FILES_MAX: Final = 16
+NO_SPACE_RETRY_S: Final = 1.0
+YEAR_10000_MS: Final = 253_402_300_800_000 - 86_400_000
+ROLLBACK: Final = 0xC
+NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+log = structlog.get_logger()
+
+
+def rows_of(entries: Sequence[Entry]) -> list[Row]:
+    """The keys of records, in the order in which they are put."""
+    rows: list[Row] = []
+    append = rows.append
+    for topic, _, _, position, _, _, stored_ms, sys_flag, properties in entries:
+        if sys_flag & ROLLBACK == ROLLBACK:
+            continue
+        key = find_property(properties, b"UNIQ_KEY")
+        if key is not None:
+            append((topic_key_hash(topic, key), position, stored_ms))
+        keys = find_property(properties, b"KEYS")
+        if keys is not None:
+            for word in keys.split(b" "):
+                if word:
+                    append((topic_key_hash(topic, word), position, stored_ms))
+    return rows
+
+
+def file_name(store_timestamp_ms: int, previous: str) -> str:
+    """Name of the file whose first record was stored then; it comes after `previous`."""
+    stored_ms = min(max(store_timestamp_ms, 0), YEAR_10000_MS)
+    local = datetime.fromtimestamp(stored_ms // 1000, UTC).astimezone()
+    name = f"{local:%Y%m%d%H%M%S}{stored_ms % 1000:03d}"
+    return name if name > previous else f"{int(previous) + 1:017d}"
+
+
+@final
+class Index:
+    """All index files of a store."""
+
+    def __init__(self, disk: Disk, config: StoreConfig) -> None:
+        self._disk = disk
+        self._slots, self._items = config.index_slots, config.index_items
+        self._query_max = config.query_count_max
+        self._open = OpenFiles(disk, OPEN_INDEX_FILES_MAX)
+        self._files: list[IndexFile] = []  # oldest first; the last one is written
+        self._pending: list[Entry] = []
+        self._rows: list[Row] = []  # of records that are no longer pending
+        self._wanted = trio.Event()
+        self._flushing = trio.Lock()
+        self._journal = Journal()
+        self._accepted_offset = 0
+        self.indexed_offset = self.durable_offset = 0
+        self.key_count = 0
+
+    @property
+    def behind_count(self) -> int:
+        """Entries that are dispatched and not indexed yet."""
+        return len(self._pending)
+
+    @property
+    def file_count(self) -> int:
+        return len(self._files)
+
+    @property
+    def changed_count(self) -> int:
+        """Slots that the next flush writes."""
+        return sum(len(file.changed) for file in self._files)
+
+    @property
+    def end_ms(self) -> int:
+        """Store time of the newest indexed record, 0 without one."""
+        return self._files[-1].header.end_ms if self._files else 0
+
+    # -- putting ----------------------------------------------------------------------------------
+
+    def put_all(self, entries: list[Entry]) -> None:
+        """Take dispatched records, in the order of the log; again is harmless.
+
+        Raises `OSError` only when the work is done here; then what was taken stays taken.
+        """
+        if entries and entries[-1].physical_offset >= self._accepted_offset:
+            if entries[0].physical_offset < self._accepted_offset:
+                accepted = self._accepted_offset
+                entries = [entry for entry in entries if entry.physical_offset >= accepted]
+            last = entries[-1]
+            self._pending += entries
+            self._accepted_offset = last.physical_offset + last.size
+            self._wanted.set()
+        if len(self._pending) > PENDING_MAX:
+            self.catch_up()
+
+    def catch_up(self) -> None:
+        """Index everything pending now. Raises `OSError`; the rest stays pending then."""
+        while self._pending or self._rows:
+            self._drain(PENDING_MAX)
+
+    def _drain(self, count: int) -> None:
+        """Index up to `count` entries, after the rows that a full disk left."""
+        if self._rows:
+            self._put_rows()
+        batch = self._pending[:count]
+        if batch:
+            self._rows = rows_of(batch)
+            del self._pending[:count]
+            end = batch[-1].physical_offset + batch[-1].size
+        else:
+            end = self._accepted_offset
+        self._put_rows()
+        self.indexed_offset = end
+
+    def _put_rows(self) -> None:
+        while self._rows:
+            file = self._files[-1] if self._files else None
+            if file is None or file.is_full:
+                file = self._new_file(self._rows[0][2])
+            part = self._rows[: file.room]
+            file.put(part)
+            self.key_count += len(part)
+            self._rows = self._rows[len(part) :]
+
+    def _new_file(self, stored_ms: int) -> IndexFile:
+        previous = self._files[-1].name if self._files else ""
+        file = self._file(file_name(stored_ms, previous))
+        file.create()
+        self._files.append(file)
+        return file
+
+    def _file(self, name: str) -> IndexFile:
+        return IndexFile(self._open, name, self._slots, self._items)
+
+    async def run(self) -> None:
+        """Index what comes, in small steps, until cancelled. Raises `OSError`."""
+        while True:
+            if not self._pending and not self._rows:
+                self._wanted = trio.Event()
+                await self._wanted.wait()
+            try:
+                self._drain(BATCH)
+            except OSError as error:
+                if error.errno not in NO_SPACE:
+                    raise
+                await trio.sleep(NO_SPACE_RETRY_S)
+            if self.changed_count > CHANGED_MAX:
+                await self.flush()
+            await trio.lowlevel.checkpoint()
+
+    # -- flushing ---------------------------------------------------------------------------------
+
+    async def flush(self, *, settle: bool = False) -> None:
+        """Make what was put so far survive a crash. Raises `OSError`.
+
+        `settle` (at a clean stop): the files themselves are whole too, for Apache's broker.
+        Cancelled, or without space for what is pending: nothing moved, the next one begins again.
+        """
+        async with self._flushing:
+            self.catch_up()
+            if self.indexed_offset != self._journal.physical_end or self.changed_count:
+                await self._flush()
+            if settle:
+                await self._open.flush_touched()
+
+    async def _flush(self) -> None:
+        """The three steps of `index_journal.py`."""
+        end, newest = self.indexed_offset, self._files[-1].name if self._files else ""
+        taken = [(file, file.header, file.changed) for file in self._files if file.changed]
+        for file, _, _ in taken:
+            file.changed = {}
+        applied = False
+        try:
+            await self._open.flush_touched()
+            parts = [journal_file(file.name, header, changed) for file, header, changed in taken]
+            self._journal = Journal(physical_end=end, newest=newest, files=parts)
+            await snapshot.save(self._disk, INDEX_JOURNAL_PATH, self._journal)
+            for file, header, changed in taken:
+                await file.apply(header, changed)
+            applied = True
+        finally:
+            if not applied:
+                self._journal = Journal(physical_end=-1)
+                for file, _, changed in taken:
+                    file.changed = {**changed, **file.changed}
+        self.durable_offset = end
+        for file in self._files[:-1]:
+            file.release()
+
+    # -- starting ---------------------------------------------------------------------------------
+
+    def load(self) -> None:
+        """Find the files. Raises `StoreCorrupt`."""
+        assert not self._files, "loaded twice"
+        size_wanted = file_size(self._slots, self._items)
+        for name in self._disk.list(INDEX_FOLDER):
+            path = f"{INDEX_FOLDER}/{name}"
+            size = self._disk.stat(path).size
+            if not name.isdigit() or size > size_wanted:
+                problem = f"an index file has {size_wanted} bytes; it may be deleted, with its like"
+                raise StoreCorrupt(f"{self._disk.root}/{path}", size, problem)
+            file = self._file(name)
+            if size < size_wanted:
+                self._open.open_to_write(file.path).truncate(size_wanted)
+            file.load_header()
+            self._files.append(file)
+        self._journal = snapshot.load(self._disk, INDEX_JOURNAL_PATH, Journal) or Journal()
+
+    def recover(self, durable: int, *, clean: bool = False, marks_hold: bool = True) -> int:
+        """Bring the files to a known state; returns the offset from which to dispatch again.
+
+        With our journal that is exactly where it says. Without one, or where somebody else wrote
+        since (`marks_hold` False, or the files tell so): after a clean stop the files are right as
+        they are, otherwise the newest one is dropped. `durable` is what the watermarks say; the
+        result may lie on either side of it. Blocks; raises `OSError`.
+        """
+        newest = self._without_unfinished()
+        journal = self._journal
+        if (
+            marks_hold
+            and journal.newest == newest
+            and replay(journal, self._files, self._slots, self._items)
+        ):
+            begin = journal.physical_end
+        else:
+            if newest and not clean:
+                self._drop_newest()
+            begin = self._open_newest()
+            log.info("index.journal_void", durable=durable, begin=begin, files=len(self._files))
+            self._journal = Journal(physical_end=-1)
+        self.indexed_offset = self.durable_offset = self._accepted_offset = begin
+        return begin
+
+    def _without_unfinished(self) -> str:
+        """Drop files that no journal has reached, they have no header; the newest name then."""
+        while self._files and self._files[-1].header == Header():
+            if self._journal.files and self._journal.files[-1].name >= self._files[-1].name:
+                break
+            self._drop_newest()
+        return self._files[-1].name if self._files else ""
+
+    def _open_newest(self) -> int:
+        """Go on with the newest file as it is; where its last record ends, at the least."""
+        if not self._files:
+            return 0
+        file = self._files[-1]
+        file.load_slots()
+        return file.header.end_physical + 1 if file.header.item_count > 1 else 0
+
+    def _drop_newest(self) -> None:
+        file = self._files.pop()
+        self._open.unlink(INDEX_FOLDER, file.path)
+
+    # -- removing ---------------------------------------------------------------------------------
+
+    def truncate(self, physical_end: int) -> None:
+        """The log was cut at `physical_end`. Call `flush` before anything is appended there.
+
+        Blocks; raises `OSError`.
+        """
+        self.catch_up()
+        while self._files and self._files[-1].header.end_physical >= physical_end:
+            file = self._files[-1]
+            if file.header.item_count > 1 and file.remove_from(physical_end):
+                break
+            self._drop_newest()
+            if self._files:
+                self._files[-1].load_slots()
+        self.indexed_offset = min(self.indexed_offset, physical_end)
+        self.durable_offset = min(self.durable_offset, physical_end)
+        self._accepted_offset = min(self._accepted_offset, physical_end)
+
+    async def delete_expired(self, min_physical: int) -> int:
+        """Drop leading files whose last record is gone, never the newest; how many."""
+        dropped = 0
+        while len(self._files) > 1 and self._files[0].header.end_physical < min_physical:
+            if self._files[0].changed:
+                break  # still in a journal to come
+            file = self._files.pop(0)
+            self._open.unlink(INDEX_FOLDER, file.path)
+            dropped += 1
+            await trio.lowlevel.checkpoint()
+        return dropped
+
+    async def close(self) -> None:
+        """Flush, for Apache's broker too, and close the files. Raises `OSError`."""
+        await self.flush(settle=True)
+        self._open.close()
+
+    # -- finding ----------------------------------------------------------------------------------
+
+    async def query(
+        self,
+        topic: str,
+        key: str,
+        count_max: int,
+        begin_ms: int,
+        end_ms: int,
+        *,
+        below: int = OFFSET_MAX,
+    ) -> list[int]:
+        """Physical offsets of records that may carry the key, ascending: the newest `count_max`.
+
+        Times are store times, inclusive, known to the second. Other keys with the same hash are
+        among them. `below`: only records before that offset, to go on where a query ended.
+        """
+        await trio.lowlevel.checkpoint()
+        try:
+            self.catch_up()
+        except OSError as error:
+            if error.errno not in NO_SPACE:
+                raise
+        return await find(
+            self._files,
+            topic_key_hash(topic, key.encode("utf-8", "replace")),
+            Window(min(count_max, self._query_max), begin_ms, end_ms, below),
+        )
