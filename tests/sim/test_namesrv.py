@@ -1,8 +1,8 @@
 """Nameservers and the brokers that register with them, in a simulated world.
 
 Brokers here are as small as they can be: every ten virtual seconds each sends the same
-REGISTER_BROKER to every nameserver, over the connection that it has or a new one. Everything else is
-the real program.
+REGISTER_BROKER to every nameserver, over the connection that it has or a new one. All else is the
+real program.
 """
 
 import random

@@ -19,6 +19,7 @@ LINES_MAX: Final = 10_000
 _BLANKS: Final = " \t\f"
 _ESCAPES: Final = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
 _ESCAPE: Final = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _KEY: Final = re.compile(r"((?:\\.|[^\\=: \t\f])*)[ \t\f]*[=:]?[ \t\f]*(.*)", re.DOTALL)
 _SPECIAL: Final = re.compile(r"[\\\t\n\r\f]")
 _SPECIAL_IN_KEY: Final = re.compile(r"[\\\t\n\r\f =:#!]")
@@ -76,7 +77,11 @@ def _unescape(text: str) -> str:
             return chr(int(found[1:], 16))
         return _ESCAPES.get(found, found)
 
-    return _ESCAPE.sub(meaning, text)
+    unescaped = _ESCAPE.sub(meaning, text)
+    if _SURROGATE.search(unescaped) is None:
+        return unescaped
+    units = unescaped.encode("utf-16-be", "surrogatepass")  # two escapes may make one character
+    return units.decode("utf-16-be", "replace")
 
 
 def _escape(text: str, special: re.Pattern[str]) -> str:

@@ -18,6 +18,7 @@ from broker_trio.wire.bodies.config_text import LINES_MAX, format_config, parse_
         (b"a=\\t\\u00e9\\q", {"a": "\té" + "q"}),
         (b"a=1\r\nb=2\ra=3", {"a": "3", "b": "2"}),
         (b"a=1\\", {"a": "1"}),
+        (b"a=\\ud83d\\ude00\\ud83d", {"a": "\U0001f600\ufffd"}),
         ("a=é".encode(), {"a": "é"}),
     ],
 )
