@@ -82,7 +82,7 @@ class Query:
             )
             fields = to_ext(
                 QueryMessageResponseHeader(
-                    index_last_update_timestamp=self._store.index.last_timestamp_ms,
+                    index_last_update_timestamp=self._store.index.end_ms,
                     index_last_update_phyoffset=self._store.index.indexed_offset,
                 )
             )
