@@ -104,8 +104,12 @@ class Plan(NamedTuple):
 
 def make_plan(facts: Facts, begin: Begin, scan: Scan, later: RecordInfo | None) -> Plan:
     """The plan; `lost` is not empty where it must not be carried out unasked."""
-    reason = "all segments full" if scan.stop is None else str(scan.stop)
+    reason = "its segments are full" if scan.stop is None else str(scan.stop)
+    if not facts.segments:
+        reason = "there is none yet"
     end = scan.end if facts.segments else begin.scan_from
+    if facts.missing_from is not None and facts.missing_from < begin.scan_from:
+        end = facts.missing_from
     behind = bool(facts.segments) and facts.segments[-1].base > end
     return Plan(
         end=end,

@@ -11,7 +11,8 @@ depends on `checkpoint_interval_ms` and not on the size of the log.
 The file is optional and may be stale: Apache's broker may have run on this store since, cut the
 log after a crash and grown it again over our marks. `anchor` finds that out: it is the last record
 below `log_flushed`, with a checksum of all its bytes. Where the log has something else at that
-place the file is void, and recovery goes by Apache's rules.
+place the file is void, and recovery goes by Apache's rules. `checkpoint_ms` tells whether somebody
+else wrote at all: a checkpoint that claims more than we ever wrote into it is not ours.
 """
 
 from typing import Final
@@ -42,6 +43,7 @@ class Watermarks(msgspec.Struct, frozen=True, kw_only=True):
     indexed_durable: int = 0
     truncated_at: int = -1
     anchor: Anchor | None = None
+    checkpoint_ms: int = 0  # physicMsgTimestamp of the checkpoint that goes with these marks
 
     @property
     def lowest(self) -> int:
@@ -58,6 +60,7 @@ class Watermarks(msgspec.Struct, frozen=True, kw_only=True):
             indexed_durable=min(self.indexed_durable, physical_end),
             truncated_at=physical_end,
             anchor=anchor,
+            checkpoint_ms=self.checkpoint_ms,
         )
 
 

@@ -1,0 +1,131 @@
+"""Bringing derived files to the disk, and writing down how far that got.
+
+    units, index items ──fsync──▶ queues_durable, indexed_durable ──▶ watermarks.cbor, checkpoint
+
+Two rounds of one task, in the order that keeps every claim true: first fsync, then move the mark,
+then replace the files that carry it. A crash between any two leaves an older claim, which is true.
+
+A full disk stops neither reading nor this task: appends are refused (`Dispatcher.stall`), the round
+is repeated, and the first one that succeeds takes the refusal back.
+"""
+
+import errno
+from typing import final
+
+import trio
+
+from broker_trio.runtime.seams import Disk
+from broker_trio.store import checkpoint as checkpoints
+from broker_trio.store import watermarks as watermarks_file
+from broker_trio.store.commit_log import CommitLog
+from broker_trio.store.config import StoreConfig
+from broker_trio.store.dispatcher import Dispatcher
+from broker_trio.store.entry import Entry
+from broker_trio.store.index import Index
+from broker_trio.store.queues import ConsumeQueues
+from broker_trio.store.watermarks import Anchor, Watermarks
+
+
+@final
+class Durability:
+    """The only one who fsyncs consume queues and index, and who writes marks and checkpoint."""
+
+    def __init__(
+        self,
+        disk: Disk,
+        commit_log: CommitLog,
+        queues: ConsumeQueues,
+        index: Index,
+        dispatcher: Dispatcher,
+        config: StoreConfig,
+    ) -> None:
+        self._disk, self._log, self._queues, self._index = disk, commit_log, queues, index
+        self._dispatcher, self._config = dispatcher, config
+        self._marks = Watermarks()
+        self._queues_durable = self._indexed_durable = 0
+        self._queues_ms = self._index_ms = 0
+        self._turn = trio.Lock()
+
+    def open_at(self, marks: Watermarks, newest_ms: int) -> None:
+        """Recovery brought all files to one end and wrote these marks."""
+        self._marks = marks
+        self._queues_durable, self._indexed_durable = marks.queues_durable, marks.indexed_durable
+        self._queues_ms = self._index_ms = newest_ms
+
+    async def run(self) -> None:
+        """Until cancelled. Raises `StoreFailed`."""
+        flush_s = self._config.queue_flush_interval_ms / 1000
+        checkpoint_s = self._config.checkpoint_interval_ms / 1000
+        flush_at = checkpoint_at = trio.current_time()
+        while True:
+            now = trio.current_time()
+            if now >= flush_at:
+                await self.flush()
+                flush_at = now + flush_s
+            if now >= checkpoint_at:
+                await self.checkpoint()
+                checkpoint_at = now + checkpoint_s
+            await trio.sleep_until(min(flush_at, checkpoint_at))
+
+    async def flush(self, *, closing: bool = False) -> bool:
+        """Fsync derived files; False where the disk had no space. Raises `StoreFailed`."""
+        async with self._turn:
+            try:
+                queues_to = self._dispatcher.dispatched_offset
+                queues_ms = self._dispatcher.newest_ms
+                await self._queues.flush(marks=closing)
+                self._queues_durable, self._queues_ms = queues_to, queues_ms
+                await self._index.flush(settle=closing)
+                if self._index.durable_offset >= queues_to:
+                    self._index_ms = queues_ms
+                self._indexed_durable = max(self._indexed_durable, self._index.durable_offset)
+            except OSError as error:
+                self._dispatcher.stall(error)
+                return False
+            self._dispatcher.resume()
+            self._dispatcher.dispatch(self._confirmed())
+            return True
+
+    def _confirmed(self) -> int:
+        sync = self._config.flush_disk_type == "SYNC_FLUSH"
+        return self._log.flushed_offset if sync else self._log.written_offset
+
+    async def checkpoint(self) -> bool:
+        """Write the marks down if they moved; False for no space. Raises `StoreFailed`."""
+        async with self._turn:
+            newest = self._log.newest_flushed
+            now = (self._log.flushed_offset, self._queues_durable, self._indexed_durable)
+            old = self._marks
+            if now == (old.log_flushed, old.queues_durable, old.indexed_durable):
+                return True
+            newest_ms = 0 if newest is None else newest.store_timestamp_ms
+            saved = checkpoints.Checkpoint(newest_ms, self._queues_ms, self._index_ms)
+            try:
+                marks = Watermarks(
+                    log_flushed=now[0],
+                    queues_durable=now[1],
+                    indexed_durable=now[2],
+                    truncated_at=old.truncated_at,
+                    anchor=None if newest is None else await self._anchor(newest),
+                    checkpoint_ms=saved.log_ms,
+                )
+                await watermarks_file.save_watermarks(self._disk, marks)
+                await checkpoints.save_checkpoint(self._disk, saved)
+            except OSError as error:
+                if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                    return False  # older marks stay, and stay true
+                raise self._log.fail(error) from error
+            self._marks = marks
+            return True
+
+    async def _anchor(self, newest: Entry) -> Anchor:
+        record = await self._log.read(newest.physical_offset, newest.size)
+        assert len(record) == newest.size, "the newest record is always there"
+        return Anchor(
+            newest.physical_offset, newest.size, watermarks_file.checksum(record),
+            newest.store_timestamp_ms,
+        )  # fmt: skip
+
+    async def close(self) -> bool:
+        """The last round of a clean stop; False where the stop cannot be a clean one."""
+        return await self.flush(closing=True) and await self.checkpoint()

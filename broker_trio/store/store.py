@@ -1,0 +1,184 @@
+"""The store as the broker sees it: append, know when it is durable, read through its parts.
+
+    handler: check_writable ─▶ append ─▶ (when_durable)      one transaction, no system call
+    server, once per socket read: write_out                  one write; ASYNC_FLUSH dispatches
+    flusher: fsync ─▶ flushed_offset                         SYNC_FLUSH dispatches, then answers
+    every queue_flush_interval_ms: fsync queues and index
+    every checkpoint_interval_ms: marks of what the fsyncs made true, Apache's checkpoint
+
+States: opening (every append refused, `progress` moves) ─▶ open ─▶ stopping (refused) ─▶ stopped;
+from any of them failed, after the first write or fsync that did not work: then nothing is confirmed
+any more and `run` ends with `StoreFailed`.
+
+Whoever keeps positions of its own (offsets of groups, delay levels) bounds them by
+`recovered.truncated_to` and by the queues' max offsets when the store has opened.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import final
+
+import trio
+
+from broker_trio.model.codes import ResponseCode
+from broker_trio.model.errors import Refused
+from broker_trio.runtime.seams import Clock, Disk, Entropy
+from broker_trio.store import checkpoint as checkpoints
+from broker_trio.store.appender import Appender, BatchItem, Draft
+from broker_trio.store.commit_log import CommitLog
+from broker_trio.store.config import StoreConfig
+from broker_trio.store.dispatcher import Arrival, Dispatcher
+from broker_trio.store.durability import Durability
+from broker_trio.store.entry import Appended
+from broker_trio.store.flush import Flusher
+from broker_trio.store.index import Index
+from broker_trio.store.queues import ConsumeQueues
+from broker_trio.store.reader import Reader
+from broker_trio.store.recovery import Recovered, Recovery
+from broker_trio.store.retention import Retention
+from broker_trio.store.scan import Progress
+from broker_trio.store.stats import StoreStats
+
+__all__ = ["BatchItem", "Draft", "Recovered", "Store"]
+
+
+@final
+class Store:
+    """One commit log with everything derived from it, in one folder."""
+
+    def __init__(
+        self,
+        disk: Disk,
+        clock: Clock,
+        entropy: Entropy,
+        config: StoreConfig,
+        store_host: bytes,
+        *,
+        process_id: int = 0,
+        accept_damage: bool = False,
+    ) -> None:
+        """`store_host`: 8 or 20 bytes as stored. `process_id`: what `abort` shows to people.
+
+        `accept_damage`: open although messages that were on disk are gone; an operator's decision.
+        """
+        self._disk, self.entropy = disk, entropy
+        self._sync = config.flush_disk_type == "SYNC_FLUSH"
+        self.stats = StoreStats()
+        self.log = CommitLog(disk, config, self.stats)
+        self.queues = ConsumeQueues(disk, config)
+        self.index = Index(disk, config)
+        self.reader = Reader(self.log, self.queues, self.index, config)
+        self._dispatcher = Dispatcher(self.log, self.queues, self.index, self.stats)
+        self._appender = Appender(
+            clock, self.log, self.queues, self._dispatcher, self.stats, store_host
+        )
+        self._flusher = Flusher(disk, clock, self.log, config, self.stats, self.dispatch)
+        self._durability = Durability(
+            disk, self.log, self.queues, self.index, self._dispatcher, config
+        )
+        self.retention = Retention(
+            disk, clock, self.log, self.queues, self.index, config, self.stats, self.dispatched_to
+        )
+        self._recovery = Recovery(
+            disk, clock, self.log, self.queues, self.index, process_id, accept_damage=accept_damage
+        )
+        self.progress: Progress = self._recovery.progress
+        self.arrivals: list[Arrival] = self._dispatcher.arrivals
+        self.recovered: Recovered | None = None
+        self._stopped = False
+        # The hot ones, without a call in between.
+        self.append: Callable[[Draft], Appended] = self._appender.append
+        self.append_batch: Callable[[Draft, Sequence[BatchItem]], list[Appended]] = (
+            self._appender.append_batch
+        )
+        self.check_writable: Callable[[int], None] = self.log.check_writable
+        self.when_durable = self._flusher.when_durable
+        self.wait_flushed = self._flusher.wait_flushed
+
+    # -- writing and dispatching ------------------------------------------------------------------
+
+    def write_out(self) -> None:
+        """Bring what was appended to the page cache; dispatch what that confirms.
+
+        Before any answer to it is sent. Raises `StoreFailed`.
+        """
+        self.log.write_out()
+        if not self._sync:
+            self._dispatcher.dispatch(self.log.written_offset)
+        self._flusher.kick_if_half()
+
+    def dispatch(self) -> None:
+        """Everything that is confirmed and not dispatched yet."""
+        self._dispatcher.dispatch(self.confirm_offset)
+
+    @property
+    def confirm_offset(self) -> int:
+        """Readers see what ends at or before it."""
+        return self.log.flushed_offset if self._sync else self.log.written_offset
+
+    def dispatched_to(self) -> int:
+        """Everything before it is in the consume queues, and in the index."""
+        if not self._dispatcher.pending and not self.index.behind_count:
+            return self.log.written_offset
+        return min(self._dispatcher.dispatched_offset, self.index.indexed_offset)
+
+    @property
+    def undispatched_bytes(self) -> int:
+        """Bytes appended that readers do not see yet."""
+        pending = self._dispatcher.pending
+        return self.log.max_offset - pending[0].physical_offset if pending else 0
+
+    # -- running ----------------------------------------------------------------------------------
+
+    async def run(
+        self, *, task_status: trio.TaskStatus[Recovered] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Recover, report by `started`, then flush, checkpoint and expire until cancelled.
+
+        Raises `BlockingIOError` where another process has the store, `StoreCorrupt`, `StoreFailed`.
+        Cancelled: what was written stays; the next start finds an unclean stop unless `stop` ran.
+        """
+        self._disk.lock()
+        recovered = await self._recovery.run()
+        newest = recovered.newest
+        newest_ms = 0 if newest is None else newest.store_timestamp_ms
+        self._appender.newest_ms = newest_ms
+        self._dispatcher.open_at(recovered.truncated_to, newest_ms)
+        self._durability.open_at(recovered.marks, newest_ms)
+        self.stats.recovery_seconds = recovered.seconds
+        self.recovered = recovered
+        self.retention.check_space()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._flusher.run)
+            nursery.start_soon(self._flusher.expire)
+            nursery.start_soon(self._durability.run)
+            nursery.start_soon(self.retention.run)
+            nursery.start_soon(self._run_index)
+            task_status.started(recovered)
+
+    async def _run_index(self) -> None:
+        try:
+            await self.index.run()
+        except OSError as error:
+            raise self.log.fail(error) from error
+
+    async def stop(self) -> None:
+        """The clean stop, while `run` still runs: refuse appends, bring everything to the disk.
+
+        Afterwards the next start is a clean one and `run` may be cancelled. Raises `StoreFailed`.
+        """
+        if self._stopped:
+            return
+        self.log.refuse(
+            "stopping", Refused(ResponseCode.SERVICE_NOT_AVAILABLE, "the broker is stopping")
+        )
+        self.write_out()
+        await self._flusher.flush()
+        self.dispatch()
+        if self._dispatcher.pending:
+            return  # derived files have no space: let the next start dispatch again
+        if await self._durability.close():
+            try:
+                await checkpoints.mark_closed(self._disk)
+            except OSError as error:
+                raise self.log.fail(error) from error
+        self._stopped = True
