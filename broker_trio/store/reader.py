@@ -3,14 +3,14 @@
     get_nowait   from memory, on the loop; WouldBlock where the device would have to be asked, then
     get          the same in smaller bites, waiting
 
-Whether a record is "in memory" is not estimated from its age, as Apache does (40 % of the RAM), but
-found out: a read that need not wait was hot and has the hot limits (32 records, 256 KiB); `get`
+Whether a record is "in memory" is not estimated from its age, as Apache does (40 % of the RAM),
+but found out: a read that need not wait was hot and has the hot limits (32 records, 256 KiB); `get`
 has the cold ones (8 records, 64 KiB), so that one consumer far behind does not fill the page cache
 with what nobody else wants. A get that meets cold records after hot ones answers with the hot ones.
 
-Records leave as they lie in the log. A pull compares only size and position with the unit and leaves
-the checksum to the client that decodes it; `record_at` checks everything. What cannot be read or is
-not what the unit says is skipped and counted, so that one bad record never stops a queue.
+Records leave as they lie in the log. A pull compares only sizes and the place with the units and
+leaves the checksum to the client that decodes it; `record_at` checks everything. What cannot be
+read or is not what the unit says is skipped and counted: one bad record never stops a queue.
 
 Times are the log's store times, found by halving: they ascend with the queue offset unless the
 clock stepped back. A record that is deleted counts as earlier than any time.
