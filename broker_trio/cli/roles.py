@@ -24,6 +24,7 @@ from broker_trio.cli.output import print_json
 
 if TYPE_CHECKING:
     import trio
+    from structlog.types import EventDict
 
 STDIN: Final = 0
 NAMESERVER_GRACE_S: Final = 10.0
@@ -177,6 +178,15 @@ async def end_with_parent() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+def lines_for_people(logger: object, name: str, event: "EventDict") -> str:
+    """One key=value line, and a traceback as it is below it."""
+    from structlog.processors import LogfmtRenderer  # noqa: PLC0415
+
+    traceback = event.pop("exception", None)
+    line = LogfmtRenderer(key_order=["timestamp", "level", "event"])(logger, name, event)
+    return f"{line}\n{traceback}" if traceback else line
+
+
 def log_to_stderr(*, as_json: bool) -> None:
     """structlog's output: key=value lines for people, JSON for systemd's journal."""
     import structlog  # noqa: PLC0415
@@ -190,7 +200,7 @@ def log_to_stderr(*, as_json: bool) -> None:
     else:
         processors += [
             structlog.processors.format_exc_info,
-            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
+            lines_for_people,
         ]
     structlog.configure(
         processors=processors,
