@@ -183,7 +183,8 @@ def lines_for_people(logger: object, name: str, event: "EventDict") -> str:
     from structlog.processors import LogfmtRenderer  # noqa: PLC0415
 
     traceback = event.pop("exception", None)
-    line = LogfmtRenderer(key_order=["timestamp", "level", "event"])(logger, name, event)
+    order = ["timestamp", "level", "event"]
+    line = LogfmtRenderer(key_order=order, drop_missing=True)(logger, name, event)
     return f"{line}\n{traceback}" if traceback else line
 
 

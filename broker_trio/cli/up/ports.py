@@ -50,10 +50,11 @@ def free_block(offsets: Collection[int], taken: Collection[int], entropy: random
     Another process may take one in the meantime; whoever binds finds that out.
     """
     low, high = BLOCK_RANGE
+    given = set(taken)
     for _ in range(TRIES_MAX):
         base = entropy.randrange(low, high)
         wanted = [base + offset for offset in offsets]
-        if not set(wanted) & set(taken) and all(is_free(port) for port in wanted):
+        if given.isdisjoint(wanted) and all(is_free(port) for port in wanted):
             return base
     raise OSError(errno.EADDRINUSE, f"no free ports found between {low} and {high}")
 

@@ -1,0 +1,53 @@
+"""`sim`: a scenario again, from its seed."""
+
+import json
+
+import trio
+from click.testing import CliRunner
+
+from broker_trio.cli.main import cli
+from broker_trio.testing.world import World
+
+HERE = f"{__name__}:"
+
+
+async def wanderer(world: World) -> None:
+    entropy = world.rng("wanderer")
+    for _ in range(3):
+        await trio.sleep(entropy.random())
+        world.log("step", entropy.randrange(100))
+
+
+async def broken(world: World) -> None:
+    world.log("about to break")
+    raise AssertionError("the promise was broken")
+
+
+def test_equal_seeds_print_equal_traces() -> None:
+    """The digest of the trace is the run's identity."""
+
+    def replay(seed: int) -> dict[str, object]:
+        words = ["sim", HERE + "wanderer", "--seed", str(seed), "--json"]
+        result = CliRunner().invoke(cli, words)
+        assert result.exit_code == 0, result.output
+        figures: dict[str, object] = json.loads(result.stdout)
+        return figures
+
+    one, two, other = replay(7), replay(7), replay(8)
+    assert one["trace"] == two["trace"] != other["trace"]
+    assert one["events"] >= 3
+
+
+def test_a_failing_scenario_exits_with_1() -> None:
+    """Its own error is shown, with the seed in its notes."""
+    result = CliRunner().invoke(cli, ["sim", HERE + "broken", "--seed", "3"])
+    assert result.exit_code == 1
+    assert isinstance(result.exception, AssertionError)
+    assert any("seed 3" in note for note in result.exception.__notes__)
+
+
+def test_an_unknown_scenario_is_a_usage_error() -> None:
+    """Names, modules and functions that are not there."""
+    for scenario in ("nothing", "no.such.module:f", HERE + "no_such_function"):
+        result = CliRunner().invoke(cli, ["sim", scenario, "--seed", "1"])
+        assert result.exit_code == 2, scenario
