@@ -66,6 +66,11 @@ class ConsumeQueue:
     def file_count(self) -> int:
         return len(self._files)
 
+    @property
+    def first_unit(self) -> int:
+        """The first unit that has a place in a file, whether it can be read or not."""
+        return self._files.first_unit
+
     # -- writing ----------------------------------------------------------------------------------
 
     def put(self, queue_offset: int, physical_offset: int, size: int, tags_code: int) -> bool:
@@ -82,17 +87,17 @@ class ConsumeQueue:
                     f"next is message {self.max_offset}, got {queue_offset} "
                     f"(physical offset {physical_offset}): units between them are missing",
                 )
-            self.restart_at(queue_offset)
+            self.begin_at(queue_offset)
         self.buffer += UNIT.pack(physical_offset, size, tags_code)
         self.max_offset += 1
         self.physical_end = physical_offset + size
         return True
 
-    def restart_at(self, queue_offset: int) -> None:
-        """Begin anew at an offset; nothing may be readable in the queue. Raises `OSError`."""
-        assert self.min_offset == self.max_offset <= queue_offset
+    def begin_at(self, queue_offset: int) -> None:
+        """Forget all and be an empty queue that begins at an offset. Raises `OSError`."""
         self.unlink_all()
         self.min_offset = self.max_offset = self.written_offset = queue_offset
+        self.physical_end = 0
 
     def unlink_all(self) -> None:
         """Remove the files; the numbers stay. Raises `OSError`."""
@@ -232,13 +237,16 @@ class ConsumeQueue:
 
         Below `durable` every unit was on disk once, so the units that count are one run from the
         first file on, and its end can be found by halving. The last one must name the very record
-        that the log has there, else it goes too. Blocks; raises `OSError`.
+        that the log has there, else it goes too. A queue of which nothing remains begins at 0: its
+        first record may come from anywhere. Blocks; raises `OSError`.
         """
         assert self.file_count, "nothing to recover"
         first, capacity = self._files.first_unit, self._files.capacity_unit
         self.min_offset, self.max_offset, self.written_offset = first, capacity, capacity
         end = self._drive(first_at_or_after(first, capacity, durable))
         self._cut(self._verified_end(first, end, check))
+        if not self.physical_end:
+            self.begin_at(0)
         self.correct_min(0)  # past pre-blanks
 
     def _verified_end(self, first: int, end: int, check: UnitCheck) -> int:

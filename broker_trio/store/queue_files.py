@@ -8,8 +8,8 @@ unit, 20 digits. There are no gaps. When the very first one begins before the qu
 pre-blanks (`units.py`) fill it up to there. Behind the last unit the last segment is zero, so that
 neither we nor Apache take for a unit what was cut off before: cutting sets the length down and up.
 
-`load` looks at names and lengths only. What a crash or a hand left, and what becomes of it: empty or
-behind a gap: dropped; too short: the length is set again. All these units come again from the log.
+`load` looks at names and lengths only. What a crash or a hand left is repaired: a file that is
+empty or behind a gap is dropped, one too short gets its length. Their units come again from the log.
 """
 
 from typing import Final, final

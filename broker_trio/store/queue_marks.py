@@ -11,7 +11,7 @@ before the mark, or that are gone.
 
 `deleted` holds the next offset of queues whose topic was deleted. A topic of the same name goes on
 there, so that consumer offsets that somebody still has never name other messages (Apache begins at
-0 again). Marks of deleted topics are bounded; the oldest are forgotten first.
+0 again).
 
 The rows are packed because a snapshot is taken on the loop: 10,000 queues take some milliseconds.
 The file is optional: without it queues are searched for their ends.
@@ -26,7 +26,6 @@ import msgspec
 from broker_trio.store.consume_queue import ConsumeQueue
 
 QUEUE_MARKS_PATH: Final = "broker_trio/queues.cbor"
-DELETED_TOPICS_MAX: Final = 10_000
 
 _ROW: Final = Struct(">iqqq")
 _DELETED_ROW: Final = Struct(">iq")

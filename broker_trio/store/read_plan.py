@@ -4,7 +4,7 @@ The rules are Apache's (storage.md §12.1), checked before each unit, in this or
 
     scanned   as many units as a pull may look at: stop
     full      never for the first record: one more would pass the count or the bytes: stop
-    removed   the log no longer has the record: skip
+    removed   the log no longer has the record, or never had one: skip
     filtered  the tag's code is not wanted: skip
     taken
 
@@ -19,7 +19,7 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 from broker_trio.model.hashes import signed32
-from broker_trio.store.units import UNIT
+from broker_trio.store.units import PRE_BLANK_SIZE, UNIT
 
 BYTES_MIN: Final = 100  # what a client asks for is at least this (as Apache has it)
 BYTES_MAX: Final = 128 << 20
@@ -87,7 +87,7 @@ def plan_reads(
         if size <= 0 or (count and (count >= count_max or total + size > bytes_max)):
             break
         offset += 1
-        if position < log_min:
+        if position < log_min or size == PRE_BLANK_SIZE:
             status = GetStatus.MESSAGE_WAS_REMOVING
             continue
         if codes is not None and code not in codes and signed32(code) not in codes:
