@@ -14,7 +14,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar, cast
 
 import click
 import msgspec
@@ -23,6 +23,8 @@ from broker_trio.cli.failures import Failure
 from broker_trio.cli.output import print_json
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     import trio
     from structlog.types import EventDict
 
@@ -62,6 +64,7 @@ def load_config(path: Path, kind: type[C], check: Callable[[C], list[str]]) -> C
 @child_option
 def nameserver(path: Path, *, check_only: bool, child: bool) -> None:
     """Run a nameserver in the foreground, as systemd does."""
+    import_structlog_alone()
     from broker_trio.namesrv.config import NameserverConfig, check  # noqa: PLC0415
 
     config = load_config(path, NameserverConfig, check)
@@ -91,6 +94,7 @@ def broker(path: Path, *, check_only: bool, child: bool) -> None:
 
     A failed write or fsync ends it with exit code 74.
     """
+    import_structlog_alone()
     from broker_trio.broker.config import BrokerConfig, check  # noqa: PLC0415
 
     config = load_config(path, BrokerConfig, check)
@@ -111,6 +115,22 @@ def broker(path: Path, *, check_only: bool, child: bool) -> None:
         return BrokerApp(RealClock(), disk, network, real_entropy(), config)
 
     sys.exit(run("broker", build, grace_s=config.stop_grace_s, child=child))
+
+
+def import_structlog_alone() -> None:
+    """Import structlog without Rich, which it takes along for a renderer that no role uses.
+
+    That is 0.2 s of each start and 4 MB of each process.
+    """
+    if "structlog" in sys.modules or "rich" in sys.modules:
+        return
+    sys.modules["rich"] = cast(
+        "ModuleType", None
+    )  # an import of it fails, and structlog expects that
+    try:
+        import structlog  # noqa: F401, PLC0415
+    finally:
+        del sys.modules["rich"]
 
 
 class Program(Protocol):
