@@ -1,10 +1,9 @@
-"""Every Clock against the same suite."""
+"""Every Clock against the same suite, over real time; unit tests have virtual time."""
 
 from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
-from trio.testing import MockClock
 
 from broker_trio.runtime.clock import RealClock
 from broker_trio.testing.contracts.clock import ClockContract
@@ -30,9 +29,9 @@ class TestRealClock(ClockContract):
 
 class TestSimClock(ClockContract):
     @pytest.fixture
-    async def clock(self, autojump_clock: MockClock) -> SimClock:
+    async def clock(self) -> SimClock:
         return SimClock()
 
     @pytest.fixture
     def wait(self) -> Callable[[float], Awaitable[None]]:
-        return trio.sleep
+        return spin

@@ -1,12 +1,11 @@
 """Every Network against the same suite: loopback TCP, IPv6 too, and the simulator.
 
-The real ones run in real time without waiting for any; the simulated ones in virtual time.
+All run in real time, so the simulated links have no delay here: unit tests have those.
 """
 
 import random
 
 import pytest
-from trio.testing import MockClock
 
 from broker_trio.runtime.network import RealNetwork
 from broker_trio.testing.contracts.network import NetworkContract
@@ -33,13 +32,13 @@ class TestSimNetwork(NetworkContract):
     address = "a:0"
 
     @pytest.fixture
-    def network(self, autojump_clock: MockClock) -> SimHost:
-        return SimNetwork(random.Random(1)).host("a")
+    def network(self) -> SimHost:
+        return SimNetwork(random.Random(1), delay_s=(0, 0)).host("a")
 
 
 class TestSimLoopback(NetworkContract):
     address = "127.0.0.1:0"
 
     @pytest.fixture
-    def network(self, autojump_clock: MockClock) -> SimHost:
-        return SimNetwork(random.Random(2), chunked=1.0).host("a")
+    def network(self) -> SimHost:
+        return SimNetwork(random.Random(2), delay_s=(0, 0), chunked=1.0).host("a")
