@@ -81,7 +81,9 @@ def run_fleet(plan: Plan, *, as_json: bool, ephemeral: bool, folder: Path) -> in
     from broker_trio.cli.up.run import run  # noqa: PLC0415
     from broker_trio.cli.up.view import JsonView, Screen  # noqa: PLC0415
 
-    view = JsonView() if as_json else Screen(live=sys.stdout.isatty())
+    flush = os.environ.get("BROKER_TRIO__STORE__FLUSH_DISK_TYPE", "ASYNC_FLUSH")
+    screen = Screen(live=sys.stdout.isatty(), flush_disk_type=flush)
+    view = JsonView() if as_json else screen
     view.starting(folder, ephemeral=ephemeral)
     return trio.run(run, plan, view, dict(os.environ))
 

@@ -8,7 +8,7 @@ import trio
 from broker_trio.cli.up.children import Child, Fleet
 from broker_trio.cli.up.plan import Plan
 from broker_trio.cli.up.scrape import Totals, http_get, totals_of
-from broker_trio.cli.up.view import View, rates_text
+from broker_trio.cli.up.view import View, rates_text, waiting_text
 
 LOOK_S: Final = 1.0
 
@@ -58,6 +58,7 @@ async def run(plan: Plan, view: View, environ: dict[str, str]) -> int:
 async def _start_and_wait(fleet: Fleet, view: View, ending: Ending, watchers: trio.Nursery) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_end_when_asked, ending, nursery.cancel_scope)
+        nursery.start_soon(_tell_what_waits, fleet, view)
         await fleet.start(watchers)
         if fleet.failed:
             await ending.asked.wait()
@@ -81,6 +82,19 @@ async def _heed_signals(
         task_status.started()
         async for number in signals:
             ending.signalled(number)
+
+
+async def _tell_what_waits(fleet: Fleet, view: View) -> None:
+    """While a child is not ready: what it says of itself, a long recovery above all."""
+    while True:
+        await trio.sleep(LOOK_S)
+        waiting = [child for child in fleet.children if not child.ready.is_set()]
+        for child in waiting:
+            answer = await http_get(child.plan.http, "/readyz")
+            if answer is not None and not child.ready.is_set():
+                view.waiting(child, waiting_text(answer.body))
+        if fleet.children and not waiting:
+            return
 
 
 async def _show_rates(brokers: list[str], view: View) -> None:

@@ -8,6 +8,7 @@ Both views get the same events. JSON: one line when everything is ready, then on
     {"event": "stopped", "exit_code": 0}
 """
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, final
 
@@ -28,6 +29,8 @@ class View(Protocol):
     live: bool
 
     def starting(self, folder: Path, *, ephemeral: bool) -> None: ...
+
+    def waiting(self, child: "Child", why: str) -> None: ...
 
     def ready(self, children: list["Child"]) -> None: ...
 
@@ -69,6 +72,9 @@ class JsonView:
     def starting(self, folder: Path, *, ephemeral: bool) -> None:
         """Nothing: the first line is the ready one."""
 
+    def waiting(self, child: "Child", why: str) -> None:
+        """Nothing: /readyz has it for programs."""
+
     def ready(self, children: list["Child"]) -> None:
         print_json(described(children))
 
@@ -97,13 +103,17 @@ class JsonView:
 class Screen:
     """A table, the next commands to try, and at a terminal a line of rates that moves."""
 
-    def __init__(self, *, live: bool) -> None:
+    def __init__(self, *, live: bool, flush_disk_type: str = "ASYNC_FLUSH") -> None:
         self.live = live
+        self._flush_disk_type = flush_disk_type
         self._line: Live | None = None
 
     def starting(self, folder: Path, *, ephemeral: bool) -> None:
         fate = " (removed at the end)" if ephemeral else ""
         click.echo(f"starting in {folder}{fate}")
+
+    def waiting(self, child: "Child", why: str) -> None:
+        click.echo(f"{child.plan.instance}: {why}")
 
     def ready(self, children: list["Child"]) -> None:
         rows = [
@@ -118,7 +128,7 @@ class Screen:
             for child in children
         ]
         print_table("", ("name", "role", "address", "metrics", "data", "pid"), rows)
-        click.echo(advice(children))
+        click.echo(advice(children, self._flush_disk_type))
         if self.live:
             from rich.console import Console  # noqa: PLC0415
             from rich.live import Live  # noqa: PLC0415
@@ -164,7 +174,19 @@ def ending(exit_code: int | None) -> str:
     return f"exit code {exit_code}"
 
 
-def advice(children: list["Child"]) -> str:
+PROMISES = {
+    "ASYNC_FLUSH": (
+        "Each pair is a single master with ASYNC_FLUSH: a send is acknowledged from memory,",
+        "and a power cut may take the last half second. There are no slaves yet.",
+    ),
+    "SYNC_FLUSH": (
+        "Each pair is a single master with SYNC_FLUSH: what is acknowledged is on its disk,",
+        "and lost with that disk. There are no slaves yet.",
+    ),
+}
+
+
+def advice(children: list["Child"], flush_disk_type: str) -> str:
     """What stands below the table: what this cluster promises, and what to try next."""
     nameservers = [c.plan.address for c in children if c.plan.kind == "nameserver"]
     option = "" if nameservers == ["127.0.0.1:9876"] else f" -n {';'.join(nameservers)}"
@@ -173,8 +195,7 @@ def advice(children: list["Child"]) -> str:
     return "\n".join(
         [
             "",
-            "Each pair is a single master with ASYNC_FLUSH: a send is acknowledged from memory,",
-            "and a power cut may take the last half second. There are no slaves yet.",
+            *PROMISES.get(flush_disk_type, ()),
             "",
             "Try, in another terminal:",
             f"  broker-trio produce{option} hello < /etc/services",
@@ -185,6 +206,17 @@ def advice(children: list["Child"]) -> str:
             "",
         ]
     )
+
+
+def waiting_text(body: bytes) -> str:
+    """What /readyz says, on one line: reasons, and how far a recovery is."""
+    try:
+        tree = json.loads(body)
+        reasons, progress = ", ".join(tree["reasons"]), tree["progress"]
+        shares = [f"{name} {share:.0%}" for name, share in progress.items()]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return "not ready, and its answer cannot be read"
+    return " ".join([reasons or "not ready", *shares])
 
 
 def rates_text(before: Totals, now: Totals, seconds: float) -> str:

@@ -10,7 +10,7 @@ from broker_trio.cli.up.children import Child
 from broker_trio.cli.up.plan import Process
 from broker_trio.cli.up.run import Ending
 from broker_trio.cli.up.scrape import Answer, Totals, parse_answer, sum_of
-from broker_trio.cli.up.view import JsonView, Screen, advice, ending, rates_text
+from broker_trio.cli.up.view import JsonView, Screen, advice, ending, rates_text, waiting_text
 
 PAGE = b"""# HELP rocketmq_messages_in_total Messages stored for producers.
 # TYPE rocketmq_messages_in_total counter
@@ -136,7 +136,15 @@ def test_the_screen_says_what_runs_where_and_what_next(
 
 def test_advice_names_nameservers_that_are_not_the_default(child: Callable[..., Child]) -> None:
     """The commands work as they are printed: only a default needs no option."""
-    assert " -n " not in advice([child("nameserver")])
+    assert " -n " not in advice([child("nameserver")], "ASYNC_FLUSH")
+    two = advice([child("nameserver"), child("nameserver")], "ASYNC_FLUSH")
+    assert "-n '127.0.0.1:9876;127.0.0.1:9876'" in two
+
+
+def test_the_promise_is_the_flush_mode_s(child: Callable[..., Child]) -> None:
+    """Nobody is told that sends are durable when they are in memory."""
+    assert "acknowledged from memory" in advice([child("nameserver")], "ASYNC_FLUSH")
+    assert "on its disk" in advice([child("nameserver")], "SYNC_FLUSH")
 
 
 def test_a_death_is_shown_with_the_end_of_its_log(
@@ -156,3 +164,20 @@ def test_a_log_that_is_not_there_is_said(child: Callable[..., Child]) -> None:
     """No second error hides the first."""
     (line,) = child("broker").log_tail()
     assert line.startswith("its log cannot be read")
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (
+            b'{"ready":false,"reasons":["recovering the store"],"progress":{"scan":0.421}}',
+            "recovering the store scan 42%",
+        ),
+        (b'{"ready":true,"reasons":[],"progress":{}}', "not ready"),
+        (b"<html>", "not ready, and its answer cannot be read"),
+        (b"[]", "not ready, and its answer cannot be read"),
+    ],
+)
+def test_a_long_recovery_is_told_with_its_share(body: bytes, expected: str) -> None:
+    """What /readyz says stands on one line; what is no such answer is said to be none."""
+    assert waiting_text(body) == expected
