@@ -1,112 +1,148 @@
-"""The properties of an incoming message: one pass that decides whether anything is special.
+"""The properties of an incoming message: decide whether anything is special, and what is stored.
 
     name 0x01 value 0x02 name 0x01 value 0x02 …      (the last 0x02 may be missing)
 
 Most messages hold UNIQ_KEY, WAIT, TAGS and KEYS and are stored as they came, less WAIT, plus what
-the broker adds. Names that make the broker act (DELAY), that it must not store (POP_CK, transient
-ones) or that ask for what this broker does not do (timers, transactions, inner batches) take the
-slow way through a dict. As RocketMQ does: pieces without a name or a value are dropped, the last
-of equal names wins.
+the broker adds: that takes a few searches in the bytes and no parsing (1 µs). Names that make the
+broker act (DELAY), that it must not store (POP_CK, transient ones), that ask for what this broker
+does not do (timers, transactions, inner batches), and everything that is not cleanly formed takes
+the slow way through a dict. As RocketMQ does: pieces without a name or a value are dropped, the
+last of equal names wins.
 """
 
-from dataclasses import dataclass, field
-from typing import Final
+import re
+from typing import Final, final
+
+import msgspec
 
 from broker_trio.model.codes import ResponseCode
 from broker_trio.model.errors import Refused
 from broker_trio.model.message import DELAY_LEVELS_S
 from broker_trio.runtime.seams import Entropy
-from broker_trio.wire.java import tags_code
+from broker_trio.wire.java import tags_code_of
 
-DROPPED: Final = frozenset({"POP_CK", "WAIT"})
 TRANSIENT_PREFIX: Final = "__RMQ.TRANSIENT."
 TIMER_NAMES: Final = frozenset({"TIMER_DELAY_SEC", "TIMER_DELAY_MS", "TIMER_DELIVER_MS"})
-NOTICED: Final = (
-    DROPPED
-    | TIMER_NAMES
-    | {"DELAY", "TRAN_MSG", "INNER_NUM", "INNER_BASE", "INNER_MULTI_DISPATCH", "MSG_REGION"}
-    | {"TRACE_ON", "CLUSTER", "UNIQ_KEY", "TAGS", "KEYS", "__CRC32#"}
-) - {"WAIT", "UNIQ_KEY", "TAGS", "KEYS"}
+NEVER_STORED: Final = frozenset({"POP_CK", "WAIT", "__CRC32#"})
+ADDED_NAMES: Final = ("MSG_REGION", "TRACE_ON", "CLUSTER")
+"""What the broker adds to every message; a sender's own are dropped."""
+
+_NOTICED: Final = re.compile(
+    rb"\x02(?:DELAY\x01|TIMER_DEL|TRAN_MSG\x01|POP_CK\x01|INNER_|MSG_REGION\x01|TRACE_ON\x01"
+    rb"|CLUSTER\x01|__RMQ\.TRANSIENT\.|__CRC32#)"
+)
+_WAIT: Final = b"\x02WAIT\x01"
+_WAIT_TRUE: Final = b"\x02WAIT\x01true\x02"
+_UNIQ_KEY: Final = b"\x02UNIQ_KEY\x01"
+_TAGS: Final = b"\x02TAGS\x01"
+_KEYS: Final = b"\x02KEYS\x01"
 
 
-@dataclass(slots=True)
-class Scanned:
-    """What one pass over a message's properties found."""
+class Scanned(msgspec.Struct, gc=False):
+    """What was found. `special`: it is stored as something else than what was sent."""
 
     stored: bytes = b""
     tags_code: int = 0
-    uniq_key: str = ""
+    uniq_key: bytes = b""
     has_keys: bool = False
     wait: bool = True
     delay_level: int = 0
     special: bool = False
-    properties: dict[str, str] = field(default_factory=dict)
     refusal: Refused | None = None
 
 
-def scan(text: str, suffix: str, added: dict[str, str], entropy: Entropy) -> Scanned:
-    """Sort the properties out; `suffix` is `added` as it is stored. A refusal is in the result."""
-    found = Scanned()
-    kept: list[str] = []
-    seen: dict[str, str] = {}
-    noticed = False
-    for piece in text.split("\x02"):
-        name, _, value = piece.partition("\x01")
-        if not name or not value:
-            continue
-        if name == "WAIT":
-            found.wait = value.lower() != "false"
-            continue
-        if name in NOTICED or name in seen or name.startswith(TRANSIENT_PREFIX):
-            noticed = True
-        seen[name] = value
-        kept.append(piece)
-    found.properties = seen
-    if noticed:
-        _slow(found, seen, added)
-        kept = [f"{name}\x01{value}" for name, value in seen.items()]
-    found.uniq_key = seen.get("UNIQ_KEY", "")
-    if not found.uniq_key:
-        found.uniq_key = seen["UNIQ_KEY"] = f"{entropy.getrandbits(128):032X}"
-        kept.append(f"UNIQ_KEY\x01{found.uniq_key}")
-    tags = seen.get("TAGS")
-    if tags is not None:
-        found.tags_code = tags_code(tags)
-    found.has_keys = "KEYS" in seen
-    kept.append(suffix)
-    found.stored = "\x02".join(kept).encode()
-    seen.update(added)
-    return found
+@final
+class Scanner:
+    """Scans for one broker, which adds `MSG_REGION`, `TRACE_ON` and `CLUSTER` to every message."""
+
+    def __init__(self, entropy: Entropy, region: str, trace_on: str, cluster: str) -> None:
+        self._entropy = entropy
+        added = zip(ADDED_NAMES, (region, trace_on, cluster), strict=True)
+        self._suffix = "".join(f"{name}\x01{value}\x02" for name, value in added).encode()
+
+    def scan(self, raw: bytes) -> Scanned:
+        """What of these properties is stored and acted on. A refusal is in the result."""
+        framed = b"\x02" + raw if raw[-1:] == b"\x02" else b"\x02" + raw + b"\x02"
+        if (
+            _NOTICED.search(framed) is not None
+            or b"\x01\x02" in framed
+            or b"\x02\x02" in framed
+            or b"\x02\x01" in framed
+            or framed.count(b"\x01") + 1 != framed.count(b"\x02")
+        ):
+            return self._slow(raw)
+        wait = True
+        if _WAIT in framed:
+            if _WAIT_TRUE in framed:
+                framed = framed.replace(_WAIT_TRUE, b"\x02", 1)
+            if _WAIT in framed:  # WAIT=false, or said twice
+                return self._slow(raw)
+        at = framed.rfind(_UNIQ_KEY)
+        if at < 0:
+            return self._slow(raw)
+        uniq_key = framed[at + 10 : framed.index(b"\x02", at + 10)]
+        code = 0
+        at = framed.rfind(_TAGS)
+        if at >= 0:
+            code = tags_code_of(framed[at + 6 : framed.index(b"\x02", at + 6)])
+        return Scanned(
+            framed[1:] + self._suffix,
+            code,
+            uniq_key,
+            _KEYS in framed,
+            wait,
+        )
+
+    def _slow(self, raw: bytes) -> Scanned:
+        """By a dict of names, for everything that the searches cannot settle."""
+        found = Scanned()
+        pairs: dict[str, str] = {}
+        for piece in raw.decode("utf-8", "replace").split("\x02"):
+            name, _, value = piece.partition("\x01")
+            if name and value:
+                pairs[name] = value
+        found.wait = pairs.get("WAIT", "true").lower() != "false"
+        for name in list(pairs):
+            if name in NEVER_STORED or name in ADDED_NAMES or name.startswith(TRANSIENT_PREFIX):
+                del pairs[name]
+        if not pairs.get("UNIQ_KEY"):
+            pairs["UNIQ_KEY"] = f"{self._entropy.getrandbits(128):032X}"
+        _judge(found, pairs)
+        found.uniq_key = pairs["UNIQ_KEY"].encode()
+        found.has_keys = "KEYS" in pairs
+        tags = pairs.get("TAGS")
+        if tags is not None:
+            found.tags_code = tags_code_of(tags.encode())
+        text = "".join(f"{name}\x01{value}\x02" for name, value in pairs.items())
+        found.stored = text.encode() + self._suffix
+        return found
 
 
-def _slow(found: Scanned, seen: dict[str, str], added: dict[str, str]) -> None:
-    """Properties that the broker acts on; `seen` loses what is not stored."""
-    for name in [n for n in seen if n in DROPPED or n in added or n.startswith(TRANSIENT_PREFIX)]:
-        del seen[name]
-    seen.pop("__CRC32#", None)
-    if seen.get("TRAN_MSG", "").lower() == "true":
+def _judge(found: Scanned, pairs: dict[str, str]) -> None:
+    """Delay, or a refusal of what this broker does not do."""
+    if pairs.get("TRAN_MSG", "").lower() == "true":
         found.refusal = Refused(
             ResponseCode.NO_PERMISSION, "this broker takes no transactional messages"
         )
-    elif "INNER_NUM" in seen or "INNER_MULTI_DISPATCH" in seen:
+    elif "INNER_NUM" in pairs or "INNER_MULTI_DISPATCH" in pairs:
         found.refusal = Refused(
             ResponseCode.MESSAGE_ILLEGAL, "inner batches and light queues are not supported"
         )
-    elif "DELAY" in seen:
-        _delay(found, seen)
-    elif TIMER_NAMES & seen.keys():
-        name = min(TIMER_NAMES & seen.keys())
+    elif "DELAY" in pairs:
+        _delay(found, pairs)
+    elif TIMER_NAMES & pairs.keys():
+        name = min(TIMER_NAMES & pairs.keys())
         found.refusal = Refused(
             ResponseCode.SYSTEM_ERROR, f"timer messages are not enabled on this broker ({name})"
         )
 
 
-def _delay(found: Scanned, seen: dict[str, str]) -> None:
+def _delay(found: Scanned, pairs: dict[str, str]) -> None:
     """A delay level beats timer properties, as RocketMQ does; 0 and garbage mean none."""
-    for name in TIMER_NAMES & seen.keys():
-        del seen[name]
+    for name in TIMER_NAMES & pairs.keys():
+        del pairs[name]
     try:
-        level = int(seen["DELAY"])
+        level = int(pairs["DELAY"])
     except ValueError:
         level = 0
     found.delay_level = min(max(level, 0), len(DELAY_LEVELS_S))

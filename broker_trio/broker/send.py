@@ -12,7 +12,7 @@ under SYNC_FLUSH (durability `disk`), unless the message says WAIT=false.
 from typing import Final, final
 
 from broker_trio.broker.config import BrokerConfig
-from broker_trio.broker.properties import Scanned, scan
+from broker_trio.broker.properties import Scanned, Scanner
 from broker_trio.broker.retry import Retry
 from broker_trio.broker.schedule import Schedule
 from broker_trio.broker.settings import Settings
@@ -28,9 +28,10 @@ from broker_trio.runtime.seams import Entropy
 from broker_trio.store.entry import Appended
 from broker_trio.store.store import Draft, Store
 from broker_trio.wire.batch import decode_batch
-from broker_trio.wire.command import ExtValue
 from broker_trio.wire.headers.send import SendMessageRequestHeader, SendMessageV2RequestHeader
 from broker_trio.wire.java import encode_host
+from broker_trio.wire.properties import parse_properties
+from broker_trio.wire.send_reply import SendReply, SendSuffix
 
 BATCH_TOPIC_BYTES_MAX: Final = 127
 PROPERTIES_BYTES_MAX: Final = 32_767
@@ -77,13 +78,9 @@ class Send:
         self._id_prefix = store_host.hex().upper()
         self._store_v6 = SysFlag.STOREHOST_V6 if len(store_host) == 20 else 0
         trace = "true" if config.trace_on else "false"
-        self._region, self._trace = config.region_id, trace
-        self._added = {
-            "MSG_REGION": config.region_id,
-            "TRACE_ON": trace,
-            "CLUSTER": config.cluster_name,
-        }
-        self._suffix = "".join(f"{name}\x01{value}\x02" for name, value in self._added.items())
+        self._memory_suffix = SendSuffix(config.region_id, trace, "memory")
+        self._durable_suffix = SendSuffix(config.region_id, trace, "disk")
+        self._scanner = Scanner(entropy, config.region_id, trace, config.cluster_name)
         topics.on_change.append(self._forget)
 
     def routes(self) -> tuple[Route[SendMessageRequestHeader], ...]:
@@ -170,7 +167,7 @@ class Send:
     def _send_one(
         self, request: Request, target: Target, draft: Draft, header: SendMessageRequestHeader
     ) -> Response | Parked:
-        scanned = self._scan(target, header.properties or "", len(draft.body))
+        scanned = self._scan(target, (header.properties or "").encode(), len(draft.body))
         draft.properties, draft.tags_code = scanned.stored, scanned.tags_code
         if scanned.special or target.is_retry:
             draft = self._special(draft, scanned, header)
@@ -182,18 +179,20 @@ class Send:
     def _special(self, draft: Draft, scanned: Scanned, header: SendMessageRequestHeader) -> Draft:
         """A message that is stored as something else than what was sent."""
         if is_retry(draft.topic):
-            draft = self._retry.redirect(draft, scanned.properties, header.max_reconsume_times)
+            draft = self._retry.redirect(
+                draft, parse_properties(draft.properties), header.max_reconsume_times
+            )
         level = scanned.delay_level if not is_dlq(draft.topic) else 0
         return self._schedule.to_schedule(draft, level) if level else draft
 
-    def _scan(self, target: Target, text: str, body_size: int) -> Scanned:
+    def _scan(self, target: Target, raw: bytes, body_size: int) -> Scanned:
         """Checks 8 to 11, and the properties as they will be stored."""
         if body_size > self._body_max:
             raise Refused(
                 ResponseCode.MESSAGE_ILLEGAL,
                 f"the body has {body_size} bytes, limit {self._body_max} (store.message_size_max)",
             )
-        scanned = scan(text, self._suffix, self._added, self._entropy)
+        scanned = self._scanner.scan(raw)
         if scanned.refusal is not None:
             raise scanned.refusal
         if len(scanned.stored) > PROPERTIES_BYTES_MAX:
@@ -216,7 +215,7 @@ class Send:
         items = []
         wait = True
         for item in decode_batch(draft.body):
-            scanned = self._scan(target, item.properties.decode("utf-8", "replace"), len(item.body))
+            scanned = self._scan(target, item.properties, len(item.body))
             if scanned.special:
                 raise Refused(ResponseCode.MESSAGE_ILLEGAL, "a batch takes no delayed messages")
             wait = wait and scanned.wait
@@ -242,17 +241,14 @@ class Send:
         self, request: Request, draft: Draft, appended: Appended, message_id: str, scanned: Scanned
     ) -> Response | Parked:
         wait = self._sync and scanned.wait
-        ext: dict[str, ExtValue] = {
-            "msgId": message_id,
-            "queueId": str(draft.queue_id),
-            "queueOffset": str(appended.queue_offset),
-            "MSG_REGION": self._region,
-            "TRACE_ON": self._trace,
-            "durability": "disk" if wait else "memory",
-        }
-        if scanned.uniq_key:
-            ext["transactionId"] = scanned.uniq_key
-        response = Response(ResponseCode.SUCCESS, None, ext)
+        reply = SendReply(
+            self._durable_suffix if wait else self._memory_suffix,
+            message_id,
+            draft.queue_id,
+            appended.queue_offset,
+            scanned.uniq_key,
+        )
+        response = Response(frame=reply)
         if not wait:
             self._stats.receipts.memory += 1
             return response
@@ -266,8 +262,8 @@ class Send:
         if not durable:
             response.code = ResponseCode.FLUSH_DISK_TIMEOUT
             response.remark = "stored, but not known to be on disk within store.flush_timeout_ms"
-            assert response.ext is not None
-            response.ext["durability"] = "memory"
+            assert isinstance(response.frame, SendReply)
+            response.ext, response.frame = response.frame.ext("memory"), None
             self._stats.receipts.flush_timeouts += 1
         else:
             self._stats.receipts.disk += 1

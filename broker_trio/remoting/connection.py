@@ -200,6 +200,9 @@ class Connection:
         stats.answered(command.code, response.code, seconds, parked=request.parked)
         if command.flag & ONEWAY or self._closed:
             return
+        if response.frame is not None:
+            self._queue(response.frame(command))
+            return
         reply = Command(
             response.code,
             command.opaque,

@@ -10,9 +10,11 @@
 * An empty value means null: the name is left out of `ext`.
 * Bytes after the entries are ignored. Text that is no UTF-8 is replaced, as Java replaces it.
 
-Almost every name that arrives is one letter long (SEND_MESSAGE_V2), so the loop unpacks "short,
-letter, int" in one go and takes the long way only where the short is not 1: 5 µs for a typical
-send from frame to Command (2-core x86, CPython 3.11).
+A client writes the same names in the same order each time, and most values have the same length
+each time. So the layout of the entries (names and lengths, everything but the values) is remembered
+by its size; where the next header has the very same one, one `unpack_from` cuts it up. Otherwise a
+loop does: it unpacks "short, letter, int" in one go, because almost every name that arrives is one
+letter long (SEND_MESSAGE_V2). 3 µs and 5 µs for a typical send (2-core x86, CPython 3.11).
 """
 
 from functools import lru_cache
@@ -56,14 +58,75 @@ def decode(data: bytes | bytearray, at: int, end: int, body: bytes) -> Command:
     if not 0 <= ext_size <= end - at:
         raise RemoteProtocolError(f"header fields of {ext_size} bytes, {end - at} are there")
     ext: Ext = {}
-    try:
-        _decode_ext(data, at, at + ext_size, ext, "strict")
-    except UnicodeDecodeError:
-        ext.clear()
-        _decode_ext(data, at, at + ext_size, ext, "replace")
+    layout = _layouts.get(ext_size)
+    if layout is None or not layout.read(data, at, ext):
+        try:
+            _decode_ext(data, at, at + ext_size, ext, "strict")
+        except UnicodeDecodeError:
+            ext.clear()
+            _decode_ext(data, at, at + ext_size, ext, "replace")
+        else:
+            _learn(bytes(data[at : at + ext_size]), ext_size)
     if code in _FROM_16_BITS and not flag & RESPONSE:
         code = _FROM_16_BITS[code]
     return Command(code, opaque, flag, ext, body, remark, language, version, Serialize.ROCKETMQ)
+
+
+class _Layout:
+    """The entries of one header but for their values: a Struct that cuts them, and what it must find.
+
+    A header that was decoded without a fault made it, so whatever has equal names and lengths in
+    the same places is sound as well; only the text of the values is new.
+    """
+
+    __slots__ = ("cut", "heads", "names", "size")
+
+    def __init__(self, entries: bytes) -> None:
+        at, pattern, names, heads = 0, [">"], [], []
+        while at < len(entries):
+            name_size = _SHORT.unpack_from(entries, at)[0]
+            begin = at + 6 + name_size
+            value_size = _INT.unpack_from(entries, begin - 4)[0]
+            names.append(str(entries[at + 2 : begin - 4], "utf-8"))
+            heads.append(entries[at:begin])
+            pattern.append(f"{begin - at}s{value_size}s")
+            at = begin + value_size
+        self.cut, self.size = Struct("".join(pattern)), len(entries)
+        self.names, self.heads = tuple(names), tuple(heads)
+
+    def read(self, data: bytes | bytearray, at: int, ext: Ext) -> bool:
+        """Fill `ext`; False where these entries are laid out differently."""
+        fields = self.cut.unpack_from(data, at)
+        if fields[::2] != self.heads:
+            return False
+        try:
+            values = [value.decode() for value in fields[1::2]]
+        except UnicodeDecodeError:
+            return False
+        ext.update(zip(self.names, values, strict=True))
+        return True
+
+
+_layouts: Final[dict[int, _Layout]] = {}
+_tries: Final[dict[int, int]] = {}
+_LAYOUTS_MAX: Final = 256
+_TRIES_MAX: Final = 64  # clients that disagree about one size: from then on the loop serves them
+
+
+def _learn(entries: bytes, size: int) -> None:
+    """Remember the layout of entries that were decoded; not where it would not last."""
+    tries = _tries.get(size, 0)
+    if tries >= _TRIES_MAX or len(entries) > 4096:
+        return
+    if tries == 0 and len(_tries) >= _LAYOUTS_MAX:
+        _tries.clear()
+        _layouts.clear()
+    layout = _Layout(entries)
+    if len(layout.names) == len(set(layout.names)) and all(
+        not head.endswith(b"\0\0\0\0") for head in layout.heads
+    ):
+        _layouts[size] = layout
+    _tries[size] = tries + 1
 
 
 def _decode_ext(data: bytes | bytearray, at: int, end: int, ext: Ext, errors: str) -> None:

@@ -1,19 +1,22 @@
 """The one pass over a message's properties: what is stored, what is noticed, what is refused."""
 
+import itertools
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from broker_trio.broker.properties import scan
+from broker_trio.broker.properties import Scanner
 from broker_trio.model.codes import ResponseCode
 
 ADDED = {"MSG_REGION": "r", "TRACE_ON": "true", "CLUSTER": "c"}
-SUFFIX = "MSG_REGION\x01r\x02TRACE_ON\x01true\x02CLUSTER\x01c\x02"
+SCANNER = Scanner(random.Random(1), "r", "true", "c")
 
 
 def scanned(**properties):
     text = "".join(f"{name}\x01{value}\x02" for name, value in properties.items())
-    return scan(text, SUFFIX, ADDED, random.Random(1))
+    return SCANNER.scan(text.encode())
 
 
 def stored(found):
@@ -25,7 +28,7 @@ def test_a_plain_message_is_stored_as_it_came_without_wait():
     """WAIT is acted on and not stored; the broker's own properties follow."""
     found = scanned(UNIQ_KEY="U1", WAIT="true", TAGS="TagA", KEYS="k1 k2")
     assert stored(found) == {"UNIQ_KEY": "U1", "TAGS": "TagA", "KEYS": "k1 k2", **ADDED}
-    assert (found.tags_code, found.uniq_key, found.has_keys) == (2598919, "U1", True)
+    assert (found.tags_code, found.uniq_key, found.has_keys) == (2598919, b"U1", True)
     assert (found.wait, found.special, found.refusal) == (True, False, None)
 
 
@@ -38,7 +41,7 @@ def test_a_missing_unique_key_is_made():
     """Every stored message has a UNIQ_KEY of 32 characters or the sender's own."""
     found = scanned()
     assert len(found.uniq_key) == 32
-    assert stored(found)["UNIQ_KEY"] == found.uniq_key
+    assert stored(found)["UNIQ_KEY"] == found.uniq_key.decode()
 
 
 def test_a_sender_cannot_choose_what_the_broker_adds_nor_what_is_not_stored():
@@ -51,12 +54,7 @@ def test_a_sender_cannot_choose_what_the_broker_adds_nor_what_is_not_stored():
 
 def test_the_last_of_equal_names_wins_and_empty_ones_are_dropped():
     """As RocketMQ's parser has it."""
-    found = scan(
-        "A\x011\x02UNIQ_KEY\x01U\x02A\x012\x02B\x01\x02\x01c\x02junk\x02",
-        SUFFIX,
-        ADDED,
-        random.Random(1),
-    )
+    found = SCANNER.scan(b"A\x011\x02UNIQ_KEY\x01U\x02A\x012\x02B\x01\x02\x01c\x02junk\x02")
     assert stored(found) == {"UNIQ_KEY": "U", "A": "2", **ADDED}
 
 
@@ -89,3 +87,35 @@ def test_a_delay_level_beats_timer_properties():
     found = scanned(UNIQ_KEY="U1", DELAY="2", TIMER_DELAY_SEC="5")
     assert (found.delay_level, found.refusal) == (2, None)
     assert "TIMER_DELAY_SEC" not in stored(found)
+
+
+@pytest.mark.parametrize(
+    "order", list(itertools.permutations(["UNIQ_KEY", "TAGS", "WAIT", "KEYS"]))
+)
+def test_order_and_a_missing_separator_change_nothing(order):
+    """The last 0x02 may be missing, and properties come in any order."""
+    values = {"UNIQ_KEY": "U1", "TAGS": "TagA", "WAIT": "true", "KEYS": "k"}
+    raw = "\x02".join(f"{name}\x01{values[name]}" for name in order).encode()
+    for found in (SCANNER.scan(raw), SCANNER.scan(raw + b"\x02")):
+        assert stored(found) == {"UNIQ_KEY": "U1", "TAGS": "TagA", "KEYS": "k", **ADDED}
+        assert (found.tags_code, found.uniq_key, found.has_keys) == (2598919, b"U1", True)
+
+
+@pytest.mark.parametrize("name", ["XDELAY", "DELAYS", "MYWAIT", "XTAGS", "NOT_UNIQ_KEY"])
+def test_names_that_only_look_like_ours_are_ordinary(name):
+    """A user's property is stored and never acted on, whatever it contains."""
+    found = scanned(UNIQ_KEY="U1", **{name: "DELAY WAIT"})
+    assert stored(found) == {"UNIQ_KEY": "U1", name: "DELAY WAIT", **ADDED}
+    assert (found.special, found.tags_code, found.wait, found.uniq_key) == (False, 0, True, b"U1")
+
+
+@given(
+    st.dictionaries(
+        st.text("AB_\x7fé", min_size=1, max_size=4), st.text("xy=é", min_size=1, max_size=5)
+    )
+)
+def test_the_quick_way_and_the_slow_way_agree(pairs):
+    """Whatever a message holds, both ways store the same pairs and find the same things."""
+    pairs = {"UNIQ_KEY": "U1", **pairs}
+    raw = "".join(f"{name}\x01{value}\x02" for name, value in pairs.items()).encode()
+    assert SCANNER.scan(raw) == SCANNER._slow(raw)

@@ -1,0 +1,166 @@
+"""Where the send path spends its time: µs a message, by part, without a socket or a JVM.
+
+    uv run python -m tests.bench.profile_send [--batch 32] [--json] [--top 25]
+
+A real broker (store on a real disk) is fed frames as a Java client sends them, 40 a read, through
+the very `feed` that a connection uses. Run once plainly for the total and the parts, once under
+cProfile for the shares of functions.
+"""
+
+import argparse
+import cProfile
+import json
+import pstats
+import statistics
+import tempfile
+import time
+
+import trio
+
+from broker_trio.broker.config import BrokerConfig
+from broker_trio.broker.parts import Parts
+from broker_trio.model.hosts import encode_host
+from broker_trio.remoting.bridge import through
+from broker_trio.remoting.client import RemotingClient
+from broker_trio.remoting.connection import Connection
+from broker_trio.remoting.limits import RemotingLimits
+from broker_trio.remoting.stats import RemotingStats
+from broker_trio.runtime.clock import RealClock
+from broker_trio.runtime.disk import RealDisk
+from broker_trio.runtime.entropy import real_entropy
+from broker_trio.runtime.network import RealNetwork
+from broker_trio.store.store import Store
+from broker_trio.wire.batch import BatchItem, encode_batch
+from broker_trio.wire.command import Command, Serialize
+from broker_trio.wire.serialize import encode
+
+FRAMES_A_READ = 40
+BODY = b"x" * 128
+
+
+def unique_key(number):
+    """32 characters as Java's client makes them: the first 20 are the client's, the rest move."""
+    return f"7F00000100002A9F18B4AAC2{number >> 16:04X}{number & 0xFFFF:04X}"
+
+
+def send_frame(number, batch, serialize):
+    """One SEND_MESSAGE_V2, or one SEND_BATCH_MESSAGE of `batch` messages."""
+    fields = {
+        "a": "load_producer", "b": "Profile", "c": "TBW102", "d": "4", "e": str(number % 4),
+        "f": "0", "g": "1795406085767", "h": "0", "j": "0", "k": "false", "n": "broker-a",
+    }  # fmt: skip
+    if batch == 1:
+        fields |= {"i": f"UNIQ_KEY\x01{unique_key(number)}\x02WAIT\x01true\x02", "m": "false"}
+        return encode(Command(310, number, 0, fields, BODY, serialize=serialize))
+    items = [
+        BatchItem(
+            0, BODY, f"UNIQ_KEY\x01{unique_key(number * batch + i)}\x02WAIT\x01true\x02".encode()
+        )
+        for i in range(batch)
+    ]
+    fields |= {"i": f"UNIQ_KEY\x01{unique_key(number)}\x02WAIT\x01true\x02", "m": "true"}
+    return encode(Command(320, number, 0, fields, encode_batch(items), serialize=serialize))
+
+
+class Sink:
+    """A stream nobody reads; answers are counted and dropped."""
+
+    peer_address = "127.0.0.1:50000"
+
+
+async def measure(options):
+    """(µs a message in all, by part, profile)."""
+    serialize = Serialize.JSON if options.codec == "JSON" else Serialize.ROCKETMQ
+    with tempfile.TemporaryDirectory(prefix="broker-trio-profile-", dir=options.dir) as folder:
+        disk, clock, entropy = RealDisk(folder), RealClock(), real_entropy()
+        config = BrokerConfig()
+        store = Store(disk, clock, entropy, config.store, encode_host("127.0.0.1:10911"))
+        async with trio.open_nursery() as nursery, RemotingClient(through(RealNetwork())) as client:
+            await nursery.start(store.run)
+            parts = Parts(clock, disk, entropy, config, "127.0.0.1:10911", store, client)
+            parts.load(config)
+            result = await drive(parts, store, options, serialize)
+            await store.stop()
+            nursery.cancel_scope.cancel()
+    return result
+
+
+async def drive(parts, store, options, serialize):
+    connection = Connection(
+        1, Sink(), Sink.peer_address, parts.dispatcher(), RemotingLimits(), RemotingStats(),
+        store.write_out,
+    )  # fmt: skip
+    frames_a_read = FRAMES_A_READ if options.batch == 1 else 4
+    reads = []
+    for start in range(0, options.count // options.batch, frames_a_read):
+        numbers = range(start, start + frames_a_read)
+        reads.append(b"".join(send_frame(n, options.batch, serialize) for n in numbers))
+    messages = len(reads) * frames_a_read * options.batch
+    half = len(reads) // 2
+    for data in reads[: half // 4]:
+        connection._feed(data)
+        connection._outbox.clear()
+    cpu, feeds = time.process_time(), []
+    for data in reads[half // 4 : half]:
+        began = time.perf_counter()
+        connection._feed(data)
+        feeds.append(time.perf_counter() - began)
+        connection._outbox.clear()
+        await trio.lowlevel.checkpoint()
+    plain = statistics.median(feeds)
+    while store.index.behind_count:
+        await trio.sleep(0.01)
+    all_cpu = (time.process_time() - cpu) / (half - half // 4)
+    profile = cProfile.Profile()
+    profile.enable()
+    for data in reads[half:]:
+        connection._feed(data)
+        connection._outbox.clear()
+    profile.disable()
+    while store.index.behind_count:
+        await trio.sleep(0.01)
+    each = frames_a_read * options.batch
+    return {
+        "messages": messages,
+        "foreground_us": round(1e6 * plain / each, 2),
+        "cpu_us_with_index_and_flush": round(1e6 * all_cpu / each, 2),
+        "profile": profile,
+        "profiled_messages": (len(reads) - half) * each,
+    }
+
+
+def shares(profile, messages, top):
+    """µs a message of each function itself, largest first (cProfile adds about a third)."""
+    stats = pstats.Stats(profile).stats
+    rows = [
+        (1e6 * own / messages, calls / messages, f"{path.rpartition('broker_trio/')[2]}:{name}")
+        for (path, _, name), (_, calls, own, _, _) in stats.items()
+    ]
+    return sorted(rows, reverse=True)[:top]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--count", type=int, default=80_000)
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--codec", choices=["ROCKETMQ", "JSON"], default="ROCKETMQ")
+    parser.add_argument("--top", type=int, default=30)
+    parser.add_argument("--dir", help="a folder on the file system to measure")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    result = trio.run(measure, options)
+    rows = shares(result.pop("profile"), result["profiled_messages"], options.top)
+    if options.json:
+        result["by_function_us"] = [
+            {"us": round(us, 2), "calls": round(calls, 2), "function": name}
+            for us, calls, name in rows
+        ]
+        print(json.dumps(result, indent=1))
+        return
+    print(json.dumps(result))
+    for us, calls, name in rows:
+        print(f"{us:7.2f} µs  {calls:6.2f} calls  {name}")
+
+
+if __name__ == "__main__":
+    main()
