@@ -158,8 +158,13 @@ class Persister:
         self._wake.set()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Write until cancelled. Raises `StoreFailed`."""
+        """Write until cancelled; started once all that was dirty is on disk. Raises `StoreFailed`.
+
+        So no door opens, and no message is stored, before there is a topics.json: a log without one
+        refuses to start.
+        """
         due: dict[str, float] = {}
+        await self.persist_all()
         task_status.started()
         while True:
             self._wake = trio.Event()

@@ -37,6 +37,7 @@ from broker_trio.remoting.dispatch import Dispatcher, Route, Session
 from broker_trio.runtime.loop_lag import LoopLag
 from broker_trio.runtime.seams import Clock, Disk, Entropy
 from broker_trio.runtime.supervise import Service
+from broker_trio.store.consume_queue import ConsumeQueue
 from broker_trio.store.store import Store
 
 
@@ -187,6 +188,9 @@ class Parts:
         self.offsets.load(log_is_empty=empty)
         self.schedule.load(log_is_empty=empty)
         self.topics.create_system_topics(config.cluster_name, config.broker_name)
+        queues = self.store.queues
+        counts = {topic: _queue_count(queues.queues_of(topic)) for topic in queues.topics()}
+        self.topics.restore(counts)
         self.offsets.clamp(self.store.queues.max_offset)
 
     def services(self) -> tuple[Service, ...]:
@@ -210,6 +214,11 @@ class Parts:
     def dispatcher(self) -> Dispatcher:
         """All routes of the broker."""
         return Dispatcher(route for service in self.requests for route in service.routes())
+
+
+def _queue_count(queues: list[ConsumeQueue]) -> int:
+    """How many queues a topic must have for all that was stored in it to be readable."""
+    return max((queue.queue_id + 1 for queue in queues if queue.max_offset), default=0)
 
 
 def neighbour(address: str, by: int) -> str:

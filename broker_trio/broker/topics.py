@@ -17,6 +17,8 @@ sends to (`create_for_send`: the new topic copies the template that the producer
 from collections.abc import Callable, Iterable
 from typing import Final, final
 
+import structlog
+
 from broker_trio.broker.metadata import MetadataFile
 from broker_trio.broker.settings import Settings
 from broker_trio.model import names
@@ -26,6 +28,8 @@ from broker_trio.model.route import Perm
 from broker_trio.model.topic import DataVersion, TopicConfig
 from broker_trio.runtime.seams import Clock, Disk
 from broker_trio.wire.bodies.config_files import decode_topics_file, encode_topics_file
+
+log = structlog.get_logger()
 
 PATH: Final = "config/topics.json"
 TOPICS_MAX: Final = 50_000  # one registration carries them all: 16 MiB hold about 70,000
@@ -91,6 +95,23 @@ class Topics:
         configs = system_topics(cluster, broker_name, self._settings)
         self._system = {config.topic_name for config in configs}
         self._put_all([config for config in configs if config.topic_name not in self.table])
+
+    def restore(self, queues: dict[str, int]) -> list[str]:
+        """Make an entry again for topics that have messages and none: `queues` is topic -> count.
+
+        A topic that a send made may be lost with the power before topics.json was written, while
+        its acknowledged message is in the log. Returns the names.
+        """
+        missing = [
+            TopicConfig(topic, read_queue_nums=nums, write_queue_nums=nums, perm=RW)
+            for topic, nums in sorted(queues.items())
+            if topic not in self.table and nums and not names.is_lmq(topic)
+        ]
+        restored = [config.topic_name for config in missing]
+        if restored:
+            log.warning("topics.restored", topics=restored)
+        self._put_all(missing)
+        return restored
 
     def _encode(self) -> bytes:
         return encode_topics_file(self.data_version, self.table)

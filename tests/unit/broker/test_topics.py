@@ -4,11 +4,12 @@ import random
 
 import pytest
 
-from broker.fakes import Tables
+from broker.fakes import Tables, running
 from broker_trio.broker.settings import Settings
 from broker_trio.broker.topics import Topics, system_topics
 from broker_trio.model.errors import Refused
 from broker_trio.model.topic import TopicConfig
+from broker_trio.testing.sim_clock import SimClock
 from broker_trio.testing.sim_disk import SimDisk
 
 
@@ -133,3 +134,22 @@ async def test_topics_and_their_version_survive_a_restart(autojump_clock):
     second.topics.create_system_topics("C", "b")
     assert second.topics.table == first.topics.table
     assert second.topics.data_version == first.topics.data_version
+
+
+async def test_a_topic_with_messages_and_no_entry_gets_one_again(autojump_clock):
+    """Power may go between an acknowledged message and topics.json; the message stays readable."""
+    disk = SimDisk(random.Random(1), clock=SimClock())
+    async with running("persister", disk=disk) as broker:
+        broker.put("Lost", 2)
+        await broker.store.stop()
+    async with running(disk=disk) as broker:
+        assert broker.parts.topics.get("Lost").read_queue_nums == 3
+        assert [message.body for message in broker.messages("Lost", 2)] == [b"x"]
+    assert Tables().load().topics.restore({"%LMQ%x": 1, "Empty": 0}) == []
+
+
+async def test_no_message_is_stored_before_there_is_a_topics_file(autojump_clock):
+    """The persister counts as started when the first tables are on disk: a log without topics.json
+    would refuse to start."""
+    async with running("persister") as broker:
+        assert broker.disk.exists("config/topics.json")
