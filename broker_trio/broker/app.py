@@ -1,7 +1,7 @@
 """The broker program: what starts when, what stops when.
 
-    start   HTTP (so that recovery can be watched) -> store, recovered -> tables -> services
-            -> doors -> first registration
+    start   store, recovered -> tables -> services -> doors -> first registration -> HTTP
+            (after an unclean stop HTTP comes first, so that recovery can be watched)
     stop    unregister -> no new connections -> held pulls answered -> answers out -> tables on disk
             -> log flushed, checkpoint, abort file gone
 
@@ -27,6 +27,7 @@ from broker_trio.remoting.client import RemotingClient
 from broker_trio.remoting.server import RemotingServer
 from broker_trio.runtime.seams import Clock, Disk, Entropy, Listener, Network
 from broker_trio.runtime.supervise import Service
+from broker_trio.store.checkpoint import ABORT_PATH
 from broker_trio.store.store import Store
 
 log = structlog.get_logger("broker")
@@ -71,12 +72,16 @@ class BrokerApp:
         self.address = self.address or bound
         client = RemotingClient(through(self._network), on_disconnect=self._disconnected)
         async with client, trio.open_nursery() as nursery:
-            await self._open_http(nursery)
+            watched = self._disk.exists(ABORT_PATH)
+            if watched:  # recovery may be long
+                await self._open_http(nursery)
             parts = await self._open_store(nursery, client)
             for service in parts.services():
                 await nursery.start(service)
             await nursery.start(self._open_doors, parts, where)
             registering = await nursery.start(_in_scope, parts.registrar.run)
+            if not watched:  # its libraries are a third of the start: sends need not wait for them
+                await self._open_http(nursery)
             self._not_ready = ""
             self._say_hello()
             task_status.started()

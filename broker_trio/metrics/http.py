@@ -6,9 +6,9 @@
                     "progress": {"recovery": 0.42}}
     GET /metrics   Prometheus' text format
 
-It opens before recovery does its work, so that whoever waits sees how far it is. Starlette and
-Hypercorn take a quarter of a second to import: they are imported in `serve`, once the program's
-other parts are under way. No threads: every endpoint is a coroutine of the same loop.
+Starlette and Hypercorn take a quarter of a second to import, and hold the loop: they are imported
+in `serve`, and a program opens this door last, unless a long recovery is to be watched through it.
+No threads: every endpoint is a coroutine of the same loop.
 """
 
 from collections.abc import Callable, Mapping
