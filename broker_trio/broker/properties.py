@@ -3,7 +3,9 @@
     name 0x01 value 0x02 name 0x01 value 0x02 …      (the last 0x02 may be missing)
 
 Most messages hold UNIQ_KEY, WAIT, TAGS and KEYS and are stored as they came, less WAIT, plus what
-the broker adds: that takes a few searches in the bytes and no parsing (1 µs). Names that make the
+the broker adds: that takes a few searches in the bytes and no parsing (1.5 µs). What differs from
+one message of a producer to the next is often the UNIQ_KEY alone, 32 characters long: all the rest
+is a *shape*, which is remembered with what was found out about it (0.8 µs). Names that make the
 broker act (DELAY), that it must not store (POP_CK, transient ones), that ask for what this broker
 does not do (timers, transactions, inner batches), and everything that is not cleanly formed takes
 the slow way through a dict. As RocketMQ does: pieces without a name or a value are dropped, the
@@ -36,6 +38,9 @@ _WAIT_TRUE: Final = b"\x02WAIT\x01true\x02"
 _UNIQ_KEY: Final = b"\x02UNIQ_KEY\x01"
 _TAGS: Final = b"\x02TAGS\x01"
 _KEYS: Final = b"\x02KEYS\x01"
+_KEY_NAME: Final = b"UNIQ_KEY\x01"
+_KEY_SIZE: Final = 32
+SHAPES_MAX: Final = 1_024  # entries; producers with KEYS of their own on each message go without
 
 
 class Scanned(msgspec.Struct, gc=False):
@@ -51,6 +56,15 @@ class Scanned(msgspec.Struct, gc=False):
     refusal: Refused | None = None
 
 
+class _Shape(msgspec.Struct, gc=False):
+    """Properties with a hole for the UNIQ_KEY."""
+
+    before: bytes
+    after: bytes
+    tags_code: int
+    has_keys: bool
+
+
 @final
 class Scanner:
     """Scans for one broker, which adds `MSG_REGION`, `TRACE_ON` and `CLUSTER` to every message."""
@@ -59,9 +73,31 @@ class Scanner:
         self._entropy = entropy
         added = zip(ADDED_NAMES, (region, trace_on, cluster), strict=True)
         self._suffix = "".join(f"{name}\x01{value}\x02" for name, value in added).encode()
+        self._shapes: dict[bytes, _Shape] = {}
 
     def scan(self, raw: bytes) -> Scanned:
         """What of these properties is stored and acted on. A refusal is in the result."""
+        at = raw.find(_KEY_NAME) + len(_KEY_NAME)
+        key = raw[at : at + _KEY_SIZE]
+        rest = raw[:at] + raw[at + _KEY_SIZE :]
+        shape = self._shapes.get(rest)
+        if shape is not None and key.isalnum():
+            return Scanned(shape.before + key + shape.after, shape.tags_code, key, shape.has_keys)
+        found = self._search(raw)
+        if found.uniq_key == key and found.wait and not found.special and key.isalnum():
+            self._remember(rest, found)
+        return found
+
+    def _remember(self, rest: bytes, found: Scanned) -> None:
+        before, key, after = found.stored.partition(found.uniq_key)
+        if len(key) != _KEY_SIZE or key in after or found.refusal is not None:
+            return
+        if len(self._shapes) >= SHAPES_MAX:
+            self._shapes.clear()
+        self._shapes[rest] = _Shape(before, after, found.tags_code, found.has_keys)
+
+    def _search(self, raw: bytes) -> Scanned:
+        """By searches in the bytes."""
         framed = b"\x02" + raw if raw[-1:] == b"\x02" else b"\x02" + raw + b"\x02"
         if (
             _NOTICED.search(framed) is not None

@@ -23,7 +23,7 @@ from broker_trio.store.dispatcher import Dispatcher
 from broker_trio.store.entry import Appended, Entry
 from broker_trio.store.queues import ConsumeQueues
 from broker_trio.store.stats import StoreStats
-from broker_trio.wire.record import dispatch_tags_code, record_parts, record_size
+from broker_trio.wire.record import batch_parts, dispatch_tags_code, record_parts, record_size
 
 UNQUEUED: Final = 0x4
 """The bit of sysFlag that PREPARED (0x4) and ROLLBACK (0xC) have in common: such records enter no
@@ -134,23 +134,21 @@ class Appender:
         now = self.newest_ms = max(self._clock.wall_ms(), self.newest_ms)
         queue_offset = self._queues.next_offset(topic, queue_id)
         self._queues.advance(topic, queue_id, len(items))
-        born_ms, born_host, store_host = draft.born_timestamp_ms, draft.born_host, self._store_host
-        times, prepared = draft.reconsume_times, draft.prepared_transaction_offset
-        buffers: list[bytes] = []
+        buffers, sizes = batch_parts(
+            topic, queue_id, queue_offset, position, sys_flag, draft.born_timestamp_ms,
+            draft.born_host, now, self._store_host, draft.reconsume_times,
+            draft.prepared_transaction_offset, items,
+        )  # fmt: skip
         entries: list[Entry] = []
         result: list[Appended] = []
-        for flag, body, properties, tags_code in items:
-            buffers += record_parts(
-                topic, queue_id, queue_offset, position, flag, sys_flag, born_ms, born_host, now,
-                store_host, times, prepared, body, properties,
-            )  # fmt: skip
-            size = fixed + len(body) + len(properties)
+        for size, (_, _, properties, tags_code) in zip(sizes, items, strict=True):
             fields = (
                 topic, queue_id, queue_offset, position, size, tags_code, now, sys_flag, properties
             )  # fmt: skip
             entries.append(_new(Entry, fields))
-            result.append(_new(Appended, (position, queue_offset, size, now, position + size)))
-            position += size
+            end = position + size
+            result.append(_new(Appended, (position, queue_offset, size, now, end)))
+            position = end
             queue_offset += 1
         log.stage(buffers, total)
         assert position == begin + total, "sizes and layout disagree"

@@ -188,6 +188,60 @@ def record_parts(
     return head, body, name + _SHORT.pack(properties_size) + properties
 
 
+def batch_parts(
+    topic: str,
+    queue_id: int,
+    queue_offset: int,
+    physical_offset: int,
+    sys_flag: int,
+    born_timestamp_ms: int,
+    born_host: bytes,
+    store_timestamp_ms: int,
+    store_host: bytes,
+    reconsume_times: int,
+    prepared_transaction_offset: int,
+    items: Sequence[tuple[int, bytes, bytes, int]],
+) -> tuple[list[bytes], list[int]]:
+    """The buffers of many records one behind the other, and their sizes.
+
+    As `record_parts` for each item, (flag, body, properties, whatever), with consecutive offsets;
+    what they have in common is worked out once, which saves half of the time.
+    """
+    kind = (sys_flag >> 4) & 3
+    assert len(born_host) == (20 if kind & 1 else 8), "bornHost disagrees with sysFlag 0x10"
+    assert len(store_host) == (20 if kind & 2 else 8), "storeHost disagrees with sysFlag 0x20"
+    name, pack, pack_short = topic_field(topic), _HEADS[kind].pack, _SHORT.pack
+    magic = MAGIC_V1 if len(name) <= 128 else MAGIC_V2
+    fixed = _HEAD_SIZES[kind] + 2 + len(name)
+    buffers: list[bytes] = []
+    sizes: list[int] = []
+    for flag, body, properties, _ in items:
+        body_size, properties_size = len(body), len(properties)
+        size = fixed + body_size + properties_size
+        head = pack(
+            size,
+            magic,
+            crc32(body) & CRC_MASK,
+            queue_id,
+            flag,
+            queue_offset,
+            physical_offset,
+            sys_flag,
+            born_timestamp_ms,
+            born_host,
+            store_timestamp_ms,
+            store_host,
+            reconsume_times,
+            prepared_transaction_offset,
+            body_size,
+        )
+        buffers += (head, body, name, pack_short(properties_size), properties)
+        sizes.append(size)
+        physical_offset += size
+        queue_offset += 1
+    return buffers, sizes
+
+
 def encode_record(message: MessageExt, born_host: bytes, store_host: bytes, raw: bytes) -> bytes:
     """One record in one piece, of a decoded message and its properties in stored form (`raw`)."""
     return b"".join(

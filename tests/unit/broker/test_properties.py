@@ -119,3 +119,28 @@ def test_the_quick_way_and_the_slow_way_agree(pairs):
     pairs = {"UNIQ_KEY": "U1", **pairs}
     raw = "".join(f"{name}\x01{value}\x02" for name, value in pairs.items()).encode()
     assert SCANNER.scan(raw) == SCANNER._slow(raw)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["UNIQ_KEY", "XUNIQ_KEY", "TAGS", "KEYS", "A", "WAIT", "DELAY"]),
+            st.sampled_from(["7F" * 16, "A0" * 16, "k", "7F" * 16 + "1", "UNIQ_KEY", "false", "3"]),
+        ),
+        max_size=5,
+    )
+)
+def test_a_remembered_shape_finds_what_parsing_finds(pairs):
+    """The same properties with another UNIQ_KEY are stored as a parser would have them stored."""
+    raw = "".join(f"{name}\x01{value}\x02" for name, value in pairs).encode()
+    remembering = Scanner(random.Random(1), "r", "true", "c")
+    for key in (b"0" * 32, b"F" * 32, b"-" * 32):
+        one = raw.replace(b"UNIQ_KEY\x01" + b"7F" * 16, b"UNIQ_KEY\x01" + key, 1)
+        fresh = Scanner(random.Random(1), "r", "true", "c")
+        quick, slow = remembering.scan(one), fresh._slow(one)
+        if b"UNIQ_KEY\x01" in one.removeprefix(b"XUNIQ_KEY\x01") and slow.uniq_key in one:
+            assert stored(quick) == stored(slow)
+            assert quick.uniq_key == slow.uniq_key
+        assert (quick.tags_code, quick.wait, quick.delay_level, quick.has_keys) == (
+            slow.tags_code, slow.wait, slow.delay_level, slow.has_keys,
+        )  # fmt: skip
