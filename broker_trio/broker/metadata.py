@@ -19,7 +19,6 @@ What is kept true, and which accident it comes from (storage.md §14.1 row 8):
 """
 
 import errno
-import math
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar, final
 
@@ -33,6 +32,7 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 FILE_SIZE_MAX: Final = 256 << 20  # bytes; a larger table file is not read into memory
+IDLE_S: Final = 3600.0  # longest sleep; a change wakes it
 RETRY_S: Final = 1.0  # pause after the disk had no space
 
 
@@ -177,7 +177,7 @@ class Persister:
                     if await self._written(file):
                         due.pop(file.path, None)
                         self._wake.set()  # it may have been touched while it was written
-            with trio.move_on_at(min(due.values(), default=math.inf)):
+            with trio.move_on_at(min(due.values(), default=now + IDLE_S)):
                 await self._wake.wait()
 
     async def _written(self, file: MetadataFile) -> bool:

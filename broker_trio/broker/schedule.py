@@ -23,7 +23,6 @@ Delivered at least once, never skipped (storage.md §14.3 row 29):
   after a truncation (the level would wait for ever), below its begin after retention.
 """
 
-import math
 from collections import deque
 from typing import Final, NamedTuple, final
 
@@ -66,6 +65,7 @@ PERSIST_INTERVAL_S: Final = 2.0
 LEVELS: Final = range(1, len(DELAY_LEVELS_S) + 1)
 BATCH_MAX: Final = 256  # messages of a level in one go, then others get the loop
 RETRY_S: Final = 0.1  # after a refused append
+IDLE_S: Final = 3600.0  # longest sleep while nothing waits; an arrival wakes it
 LOOK_S: Final = 1.0  # while anything waits: the wall clock may step
 HALF_TOPICS: Final = frozenset({names.TRANS_HALF_TOPIC, names.TRANS_OP_HALF_TOPIC})
 TIMER_PROPERTIES: Final = (
@@ -209,7 +209,7 @@ class Schedule:
         task_status.started()
         while True:
             self._wake = trio.Event()
-            pause = math.inf
+            pause = IDLE_S
             for level in LEVELS:
                 pause = min(pause, await self._deliver_level(level))
             if self._steps:
@@ -225,7 +225,7 @@ class Schedule:
         begin = offset = self._clamped(level)
         end = self._store.queues.max_offset(names.SCHEDULE_TOPIC, level - 1)
         if begin == end:
-            return math.inf
+            return IDLE_S
         pause = 0.0
         for unit in await self._units(level, begin, min(end - begin, BATCH_MAX)):
             pause = await self._deliver_one(level, offset, unit)
