@@ -84,7 +84,6 @@ class Parts:
             auto_create_subscription_group=config.topics.auto_create_subscription_group,
             default_topic_queue_nums=config.topics.default_topic_queue_nums,
             long_polling_enable=config.pull.long_polling_enable,
-            trace_on=config.trace_on,
         )
         self.topics = Topics(disk, clock, self.settings, topics_max=config.topics.topics_max)
         self.groups = Groups(disk, clock, self.settings, groups_max=config.topics.groups_max)

@@ -18,10 +18,6 @@ class Settings(msgspec.Struct, kw_only=True, rename="camel"):
     auto_create_subscription_group: bool = True
     default_topic_queue_nums: int = 8
     long_polling_enable: bool = True
-    slave_read_enable: bool = False
-    consume_broadcast_enable: bool = True
-    trace_on: bool = True
-    reject_transaction_message: bool = False
 
     @property
     def readable(self) -> bool:

@@ -17,6 +17,7 @@ sends to (`create_for_send`: the new topic copies the template that the producer
 from collections.abc import Callable, Iterable
 from typing import Final, final
 
+import msgspec
 import structlog
 
 from broker_trio.broker.metadata import MetadataFile
@@ -95,6 +96,12 @@ class Topics:
         configs = system_topics(cluster, broker_name, self._settings)
         self._system = {config.topic_name for config in configs}
         self._put_all([config for config in configs if config.topic_name not in self.table])
+
+    def resize_template(self) -> None:
+        """Give new topics the number of queues that the settings say now."""
+        template, nums = self.get(names.TBW102), self._settings.default_topic_queue_nums
+        if template is not None:
+            self.put(msgspec.structs.replace(template, read_queue_nums=nums, write_queue_nums=nums))
 
     def restore(self, queues: dict[str, int]) -> list[str]:
         """Make an entry again for topics that have messages and none: `queues` is topic -> count.

@@ -99,6 +99,7 @@ class RuntimeAdmin:
             "listenPort": port,
             "namesrvAddr": ";".join(config.nameservers),
             "regionId": config.region_id,
+            "traceOn": str(config.trace_on).lower(),
             "flushDiskType": store.flush_disk_type,
             "fileReservedTime": str(store.retention_hours),
             "deleteWhen": ";".join(f"{hour:02}" for hour in store.delete_when_hours),
@@ -140,6 +141,8 @@ class RuntimeAdmin:
             log.info("broker.settings_changed", peer=request.session.peer_address, **wanted)
         if "auto_create_topic_enable" in fresh:
             self._topics.create_system_topics(self._config.cluster_name, self._config.broker_name)
+        if "default_topic_queue_nums" in fresh:
+            self._topics.resize_template()
         if "broker_permission" in fresh:
             self._topics.touch()
         return Response()

@@ -279,11 +279,14 @@ async def test_settings_are_shown_and_a_few_may_change(autojump_clock):
             (b"brokerPermission=6\nstorePathRootDir=/", 16),
             (b"brokerPermission=6\nfileReservedTime=1", 1),
             (b"brokerPermission=9", 1),
-            (b"traceOn=maybe", 1),
+            (b"longPollingEnable=maybe", 1),
+            (b"traceOn=false", 1),
         ):
             assert broker.ask(25, body=body).code == code
         assert settings.broker_permission == 4
         assert broker.ask(25, body=b"fileReservedTime=72").code == 0
+        assert broker.ask(25, body=b"defaultTopicQueueNums=3").code == 0
+        assert topics.create_for_send("T", "TBW102", 8).write_queue_nums == 3
 
 
 async def test_counters_by_name(autojump_clock):
