@@ -8,7 +8,8 @@
   what derived files hold behind the plan's end is cut off with the rest.
 * Nothing of the log changes before the plan is known, and nothing if it says `lost`.
 * The tail is written again because a page that can be read need not be on disk: an fsync that
-  failed, or never came, leaves it clean in the page cache (reliability.md measured it).
+  failed, or never came, leaves it clean in the page cache (reliability.md measured it). For the
+  same reason the folder is synced: a name that can be listed need not be on disk.
 * Cutting sets the file's length down and up again: all that lay behind the end becomes zero at
   once, so no stale record can stand where a later one happens to end. It is durable before the
   store opens, and so is the removal of later segments.
@@ -130,7 +131,10 @@ class Recovery:
         if marks is not None and not await self._anchor_holds(marks):
             log.warning("recovery.watermarks_stale", log_flushed=marks.log_flushed)
             marks = None
-        lowest = 0 if marks is None else marks.lowest
+        lowest = 0
+        if marks is not None:
+            lowest = marks.lowest
+            self._segments.expect(marks.log_flushed)
         firsts = []
         for segment in self._segments.all:
             first = await scans.first_record(segment) if segment.end > lowest else None
@@ -148,8 +152,9 @@ class Recovery:
         if anchor is None:
             return marks.log_flushed == 0 or not self._segments.all
         segment = self._segments.find(anchor.physical_offset)
-        if segment is None or anchor.physical_offset + anchor.size > segment.end:
-            return False
+        if segment is None:  # deleted by somebody who wrote more than we did, or lost
+            checkpoint = checkpoints.load_checkpoint(self._disk)
+            return checkpoint is None or checkpoint.log_ms <= marks.checkpoint_ms
         data = await segment.file.read_at(anchor.physical_offset - segment.base, anchor.size)
         return watermarks_file.checksum(data) == anchor.crc and len(data) == anchor.size
 
@@ -244,6 +249,8 @@ class Recovery:
         self.progress.begin("syncing", 0)
         for segment in {segment.base: segment for segment in touched}.values():
             await segment.file.flush()
+        if self._segments.all:  # a name that can be listed need not be on the disk either
+            await self._disk.sync_folder(COMMIT_LOG_FOLDER)
         self._queues.truncate(plan.end)
         self._index.truncate(plan.end)
         self._queues.correct_min(self._segments.min_offset)
@@ -261,12 +268,11 @@ class Recovery:
 
     async def _cut(self, plan: Plan) -> list[Segment]:
         """Remove what lies behind the end: whole segments from the newest, then the rest of one."""
-        dropped = 0
+        had_any = bool(self._segments.all or self._segments.behind_gap)
         while self._segments.behind_gap or self._is_last_behind(plan.end):
             path = self._segments.drop_last().path
-            dropped += 1
             log.warning("recovery.dropped", path=path, end=plan.end)
-        if dropped:
+        if had_any:  # the names that are kept need not be on disk either
             await self._disk.sync_folder(COMMIT_LOG_FOLDER)
         touched = self._segments.repair()
         segment = self._segments.find(plan.end)

@@ -107,7 +107,7 @@ def make_plan(facts: Facts, begin: Begin, scan: Scan, later: RecordInfo | None) 
     reason = "its segments are full" if scan.stop is None else str(scan.stop)
     if not facts.segments:
         reason = "there is none yet"
-    end = scan.end if facts.segments else begin.scan_from
+    end = scan.end
     if facts.missing_from is not None and facts.missing_from < begin.scan_from:
         end = facts.missing_from
     behind = bool(facts.segments) and facts.segments[-1].base > end

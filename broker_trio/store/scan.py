@@ -9,9 +9,10 @@ checksums. `find_later` searches behind the end for a record that names its own 
 loss pages of an unfinished flush reach the disk in any order, so a hole with records behind it is
 ordinary there; below what an fsync had covered it is damage. Recovery decides which it is.
 
-A page that was never written reads as zero. Body and lengths are covered by checks of their own;
+What was never written reads as zero. Body and lengths are covered by checks of their own;
 properties have none, so behind `doubt_from` (the end of what is known to be on disk) a record is
-also refused if a whole 512-byte sector's share of its properties is zero.
+also refused if its properties end in a zero byte (a write that was cut short), or if a whole
+512-byte sector's share of them is zero (a sector that a power loss took).
 """
 
 from collections.abc import Callable
@@ -88,7 +89,7 @@ class _Walk:
                 stop = self._not_a_record(found, segment, begin + at, len(data) - at)
                 break
             if begin + at >= self._doubt_from and is_torn(found, data, at):
-                detail = "a sector of the properties was never written"
+                detail = "a part of the properties was never written"
                 stop = Damage(Flaw.LENGTHS, detail, found.size)
                 break
             entries.append(Entry(*found))
@@ -126,7 +127,9 @@ class _Walk:
 
 
 def is_torn(info: RecordInfo, data: bytes, at: int) -> bool:
-    """Whether a sector that holds a part of the properties reads as zero there."""
+    """Whether a part of the properties was never written."""
+    if info.properties.endswith(b"\0"):
+        return True
     end, shift = info.physical_offset + info.size, at - info.physical_offset
     sector = -(-(end - len(info.properties)) // SECTOR) * SECTOR
     for boundary in range(sector, end, SECTOR):

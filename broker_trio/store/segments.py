@@ -88,6 +88,7 @@ class Segments:
         self.all: list[Segment] = []
         self.behind_gap: list[Segment] = []
         self._short: dict[int, int] = {}  # base of a file that is too short → end of its bytes
+        self._begins_at = 0  # where the log begins while it has no segment
 
     def __len__(self) -> int:
         return len(self.all)
@@ -106,8 +107,18 @@ class Segments:
         """The first byte that should be in a file and is not; None where all is there."""
         found = list(self._short.values())
         if self.behind_gap:
-            found.append(self.all[-1].end)
+            found.append(self.all[-1].end if self.all else self._begins_at)
         return min(found, default=None)
+
+    def expect(self, offset: int) -> None:
+        """The log is known to hold, or to end at, `offset`: what begins behind it is behind a gap.
+
+        Retention never deletes as far as that, but the name of a first segment can be lost.
+        """
+        if self.all and self.all[0].base > offset:
+            self.behind_gap = [*self.all, *self.behind_gap]
+            self.all = []
+            self._begins_at = offset - offset % self.segment_bytes
 
     def load(self) -> None:
         """Take the folder as it is; changes nothing. Raises `StoreCorrupt`."""

@@ -2,6 +2,7 @@
 
 import errno
 import random
+from itertools import pairwise
 
 import msgspec
 import pytest
@@ -71,7 +72,7 @@ def test_every_fill_level_keeps_the_rule(disk: SimDisk) -> None:
             log.write_out()
             log.flushed_to(log.written_offset, None)
     log.write_out()
-    for (position, size), (following, _) in zip(placed, placed[1:], strict=False):
+    for (position, size), (following, _) in pairwise(placed):
         end = position + size
         assert position // SEGMENT == (end + FILLER_BYTES - 1) // SEGMENT
         if following != end:
@@ -85,14 +86,12 @@ def test_a_full_disk_refuses_and_recovers(disk: SimDisk) -> None:
     """ENOSPC at the reservation is a refusal before anything is staged; space ends it."""
     disk.capacity_bytes = 2048
     log = opened(disk)
-    while True:
-        before = log.max_offset
-        try:
-            put(log, b"x" * 300)
-        except Refused as refusal:
-            assert refusal.code == ResponseCode.SERVICE_NOT_AVAILABLE
-            assert "sim:/commitlog" in refusal.remark
-            break
+    while disk.capacity_bytes - log.max_offset > 300 + FILLER_BYTES:
+        put(log, b"x" * 300)
+    before = log.max_offset
+    with pytest.raises(Refused, match="sim:/commitlog") as caught:
+        log.place(300)
+    assert caught.value.code == ResponseCode.SERVICE_NOT_AVAILABLE
     log.write_out()
     assert (log.max_offset, log.written_offset) == (before, before)
     assert log.read_nowait(0, 300) == b"x" * 300
