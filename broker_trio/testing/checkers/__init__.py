@@ -1,1 +1,1 @@
-"""See the folder's modules; this file only names the package."""
+"""Judges of a run: each looks at the record of what clients saw, for one kind of broken promise."""

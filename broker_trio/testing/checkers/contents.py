@@ -1,0 +1,101 @@
+"""I2, I3, I5, I6: nothing invented, nothing twice, one offset one message for ever, in order."""
+
+from typing import Final, final
+
+from broker_trio.testing.checkers.acknowledged import ASYNC_FLUSH_S, places_of
+from broker_trio.testing.checkers.verdict import Violation
+from broker_trio.testing.cluster.history import Got, History, Outcome, Placed
+from broker_trio.testing.sim_clock import START_MS
+
+SHOWN: Final = 40  # bytes of a body in a message for people
+
+
+@final
+class OnlyWhatWasSent:
+    """I2: every delivery and every stored message is byte for byte an attempt to that topic.
+
+    Topics that are somebody's copy (retry, dead letters) may hold what went to another topic.
+    """
+
+    def check(self, history: History) -> None:
+        attempts = history.attempts()
+        for seen in [*history.got, *history.placed]:
+            sent = attempts.get(seen.body)
+            if sent is None:
+                raise Violation("I2", f"nobody sent {seen.body[:SHOWN]!r}… of {seen[:5]}")
+            if seen.topic != sent.topic and not seen.topic.startswith("%"):
+                raise Violation("I2", f"{sent} turned up in {seen.topic}")
+            if isinstance(seen, Got) and seen.at < sent.began:
+                raise Violation("I2", f"{sent} was delivered at {seen.at:.4f} s")
+
+
+@final
+class StoredOnce:
+    """I3: each attempt is in its topic at most once; delayed ones are delivered at least once."""
+
+    def check(self, history: History) -> None:
+        attempts = history.attempts()
+        for body, places in places_of(history).items():
+            sent = attempts[body]
+            own = [place for place in places if place.topic == sent.topic]
+            if len(own) > 1 and not sent.delay_level:
+                raise Violation("I3", f"{sent} is stored at {[place[:4] for place in own]}")
+
+
+@final
+class OneOffsetOneMessage:
+    """I5: queues have no holes, and a place holds the same message for every reader, for ever.
+
+    Under ASYNC_FLUSH a power loss may take a message that somebody has read already, and its place
+    may then be another's: the table of promises says so. Nothing else may.
+    """
+
+    def __init__(self, *, flush_s: float = ASYNC_FLUSH_S, sync: bool = False) -> None:
+        self._flush_s, self._sync = flush_s, sync
+
+    def check(self, history: History) -> None:
+        held = {placed[:4]: placed.body for placed in history.placed}
+        self._check_dense(history)
+        for got in sorted(history.got, key=lambda got: -got.at):
+            place = (got.broker, got.topic, got.queue_id, got.offset)
+            if self._may_be_gone(history, got):
+                continue
+            if held.setdefault(place, got.body) != got.body:
+                raise Violation(
+                    "I5",
+                    f"{got.consumer} read {got.body[:SHOWN]!r}… at {place}, {got.at:.4f} s; later "
+                    f"it was {held[place][:SHOWN]!r}…",
+                )
+
+    def _check_dense(self, history: History) -> None:
+        queues: dict[tuple[str, str, int], list[int]] = {}
+        for placed in history.placed:
+            queues.setdefault(placed[:3], []).append(placed.offset)
+        for queue, low in history.began.items():
+            found, high = queues.get(queue, []), history.ended[queue]
+            if found != list(range(low, high)):
+                raise Violation("I5", f"{queue} from {low} to {high} holds {found}")
+
+    def _may_be_gone(self, history: History, got: Got) -> bool:
+        if self._sync:
+            return False
+        stored = (got.store_ms - START_MS) / 1000
+        return history.lives[got.broker].may_lose(stored, got.at, self._flush_s)
+
+
+@final
+class InProducersOrder:
+    """I6: what one producer was told is stored lies in each queue in the order of its sends."""
+
+    def check(self, history: History) -> None:
+        attempts = history.attempts()
+        newest: dict[tuple[str, str, int, str], tuple[int, Placed]] = {}
+        for placed in sorted(history.placed, key=lambda placed: placed[:4]):
+            sent = attempts[placed.body]
+            if sent.outcome is not Outcome.ACKED or sent.delay_level or sent.topic != placed.topic:
+                continue
+            key = (*placed[:3], sent.producer)
+            number, before = newest.get(key, (0, placed))
+            if sent.number < number:
+                raise Violation("I6", f"{sent} lies behind its #{number} at {before[:4]}")
+            newest[key] = (sent.number, placed)

@@ -1,0 +1,224 @@
+"""A cluster: the real nameserver and broker programs on simulated machines, started and broken.
+
+    cluster = Cluster(world, brokers=1, nameservers=1, store=…)      everything off
+    await cluster.start()                                            until all serve
+    cluster.kill("b0", power=True); await cluster.up("b0")
+
+Programs are the ones that people run, with all their tasks; only the seams are simulated. HTTP is
+off: its server asks for real sockets. Sizes are small, so that a run of a hundred messages rolls
+segments, queues and index files.
+
+`plant` is called with each broker as soon as it serves: the place where tests put a bug in, to see
+that a checker finds it.
+"""
+
+from collections.abc import Callable
+from typing import Final, final
+
+import msgspec
+import trio
+
+from broker_trio.broker.app import BrokerApp
+from broker_trio.broker.config import BrokerConfig, HttpSection, PullSection
+from broker_trio.model.errors import StoreFailed
+from broker_trio.namesrv.app import NameserverApp
+from broker_trio.namesrv.config import HttpSection as NameserverHttp
+from broker_trio.namesrv.config import NameserverConfig
+from broker_trio.store.config import KIB, StoreConfig
+from broker_trio.testing.cluster.history import History, Life
+from broker_trio.testing.world import Node, World
+
+Plant = Callable[[BrokerApp], None]
+
+NAMESERVER_PORT: Final = 9_876
+BROKER_PORT: Final = 10_911
+READY_S: Final = 30.0
+"""Virtual seconds until a started program must serve: I19."""
+
+SMALL: Final = StoreConfig(
+    commit_log_segment_bytes=80 * KIB,
+    consume_queue_segment_units=32,
+    index_slots=16,
+    index_items=64,
+    message_size_max=8 * KIB,
+    reserve_bytes=8 * KIB,
+    unflushed_bytes_max=256 * KIB,
+)
+"""The smallest segments that a broker accepts: 64 KiB of properties must fit one."""
+
+SYNC: Final = msgspec.structs.replace(SMALL, flush_disk_type="SYNC_FLUSH")
+
+
+def sound(_: BrokerApp) -> None:
+    """The plant of a run that looks for bugs instead of having one."""
+
+
+@final
+class Cluster:
+    """All programs of one world, by host name: `ns0`, `ns1`, … and `b0`, `b1`, …"""
+
+    def __init__(
+        self,
+        world: World,
+        *,
+        brokers: int = 1,
+        nameservers: int = 1,
+        store: StoreConfig = SMALL,
+        pull: PullSection = PullSection(),
+        tolerates: tuple[type[Exception], ...] = (),
+        plant: Plant = sound,
+    ) -> None:
+        """`tolerates`: what may end a broker's program, to be looked at by the scenario."""
+        self.world, self.history = world, History()
+        self.nameserver_names = [f"ns{number}" for number in range(nameservers)]
+        self.broker_names = [f"b{number}" for number in range(brokers)]
+        self.nameserver_apps: dict[str, NameserverApp] = {}
+        self.apps: dict[str, BrokerApp] = {}
+        self.store, self._pull, self._plant = store, pull, plant
+        self._ready: dict[str, trio.Event] = {}
+        for name in self.nameserver_names:
+            world.node(name, self._nameserver)
+        for name in self.broker_names:
+            node = world.node(name, self._broker, tolerates=tolerates)
+            self.history.lives[name] = Life()
+            self._watch(node)
+
+    # ---- programs
+
+    async def _nameserver(self, node: Node) -> None:
+        config = NameserverConfig(
+            listen=f"0.0.0.0:{NAMESERVER_PORT}",
+            allow_insecure_listen=True,
+            http=NameserverHttp(address=""),
+        )
+        app = self.nameserver_apps[node.name] = NameserverApp(
+            node.clock, node.disk, node.network, config
+        )
+        await self._serve(node, app)
+
+    async def _broker(self, node: Node) -> None:
+        app = self.apps[node.name] = BrokerApp(
+            node.clock, node.disk, node.network, node.entropy, self.broker_config(node)
+        )
+        await self._serve(node, app)
+
+    async def _serve(self, node: Node, app: BrokerApp | NameserverApp) -> None:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(app.run, node.stopping)
+            if isinstance(app, BrokerApp):
+                self._plant(app)
+                self._turn(node.name, "ready")
+            self._ready[node.name].set()
+
+    def broker_config(self, node: Node) -> BrokerConfig:
+        """The settings of the broker on this machine."""
+        return BrokerConfig(
+            broker_name=node.name,
+            listen=f"0.0.0.0:{BROKER_PORT}",
+            address=f"{node.network.ip}:{BROKER_PORT}",
+            vip_channel=False,
+            nameservers=tuple(self.nameserver_addresses),
+            allow_insecure_listen=True,
+            http=HttpSection(address=""),
+            store=self.store,
+            pull=self._pull,
+        )
+
+    @property
+    def nameserver_addresses(self) -> list[str]:
+        return [f"{name}:{NAMESERVER_PORT}" for name in self.nameserver_names]
+
+    # ---- what happens to them
+
+    def _turn(self, name: str, what: str) -> None:
+        self.history.lives[name].add(what, trio.current_time())
+        self.world.log("life", name, what)
+
+    def _watch(self, node: Node) -> None:
+        """Write down every end of a broker's process, whoever caused it."""
+        die = node.disk.on_crash
+
+        def crashed(power: bool) -> None:
+            if power or node.running:  # else it is the end of nobody, before a start
+                self._turn(node.name, "power" if power else "kill")
+            die(power)
+
+        node.disk.on_crash = crashed
+
+    def node(self, name: str) -> Node:
+        return self.world.nodes[name]
+
+    async def start(self) -> None:
+        """Start everything that does not run, and wait until all of it serves."""
+        names = [*self.nameserver_names, *self.broker_names]
+        for name in names:
+            if not self.node(name).running:
+                self.begin(name)
+        for name in names:
+            await self.ready(name)
+
+    def begin(self, name: str) -> None:
+        """Start one program; it serves later, or dies before."""
+        self._ready[name] = trio.Event()
+        self.node(name).start()
+
+    async def ready(self, name: str) -> None:
+        """Wait until it serves. Raises `trio.TooSlowError` where that takes over 30 s."""
+        with trio.fail_after(READY_S):
+            await self._ready[name].wait()
+
+    async def up(self, name: str) -> None:
+        """Wait until its last process has ended, start one and wait until it serves."""
+        await self.node(name).stopped()
+        self.begin(name)
+        await self.ready(name)
+
+    async def up_again(self, name: str) -> int:
+        """The same where faults may be armed: start until one start comes through; how many."""
+        starts = 0
+        while True:
+            await self.node(name).stopped()
+            self.begin(name)
+            starts += 1
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._until_stopped, name, nursery.cancel_scope)
+                await self.ready(name)
+                nursery.cancel_scope.cancel()
+            if self._ready[name].is_set():
+                return starts
+
+    async def _until_stopped(self, name: str, scope: trio.CancelScope) -> None:
+        await self.node(name).stopped()
+        scope.cancel()
+
+    def kill(self, name: str, *, power: bool = False) -> None:
+        """kill −9, or with `power` the machine."""
+        self.node(name).kill(power=power)
+
+    async def stop(self, name: str) -> None:
+        """Ask it to stop and wait until it has."""
+        await self.node(name).stop()
+
+    def healed(self) -> None:
+        """The last fault is over: from now on everything has to work within its bound."""
+        self.world.network.heal_all()
+        for node in self.world.nodes.values():
+            node.disk.faults.clear()
+            node.disk.resume()
+            node.disk.slow = 1.0
+        self.history.healed_at = trio.current_time()
+        self.world.log("healed")
+
+    def crash_of(self, name: str) -> BaseException | None:
+        """What ended a program whose crash is tolerated."""
+        return self.node(name).crash
+
+    def store_failed(self, name: str) -> bool:
+        """Whether it ended because its store failed."""
+        return _holds(self.crash_of(name), StoreFailed)
+
+
+def _holds(error: BaseException | None, kind: type[BaseException]) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return any(_holds(inner, kind) for inner in error.exceptions)
+    return isinstance(error, kind)

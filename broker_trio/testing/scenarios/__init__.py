@@ -1,0 +1,1 @@
+"""Simulated clusters under faults, each an async function of a World; see catalogue.py."""

@@ -1,0 +1,62 @@
+"""Every scenario by name, and how one is run: `run("power_loss", 4711)`.
+
+    broker-trio sim power_loss --seed 4711
+
+A failure carries its seed, the last events and that command. Logs of the programs are off, unless
+somebody asks for them: there are many, and the same seed gives them again.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Final, Protocol
+
+import structlog
+
+from broker_trio.testing.checkers.verdict import Verdict
+from broker_trio.testing.cluster.cluster import Plant, sound
+from broker_trio.testing.scenarios import crashes, plain
+from broker_trio.testing.simulate import SimResult, simulate
+from broker_trio.testing.world import World
+
+
+class Scenario(Protocol):
+    """One kind of run. `plant` puts a bug into each broker."""
+
+    def __call__(self, world: World, *, plant: Plant = sound) -> Awaitable[Verdict]: ...
+
+
+SCENARIOS: Final[dict[str, Scenario]] = {
+    "send_and_pull": plain.send_and_pull,
+    "power_loss": crashes.power_loss,
+    "kill9": crashes.kill9,
+    "fsync_error": crashes.fsync_error,
+}
+
+
+def run(name: str, seed: int, *, plant: Plant = sound, logs: bool = False) -> SimResult[Verdict]:
+    """Run a scenario. Raises `Violation`, or whatever ended it, with the command that repeats it."""
+    scenario = SCENARIOS[name]
+
+    async def main(world: World) -> Verdict:
+        return await scenario(world, plant=plant)
+
+    try:
+        if logs:
+            return simulate(seed, main)
+        with silence():
+            return simulate(seed, main)
+    except BaseException as error:
+        error.add_note(f"scenario {name}; replay: broker-trio sim {name} --seed {seed}")
+        raise
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """No log line below CRITICAL costs anything."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
