@@ -52,6 +52,7 @@ class DiskFaults:
 
     def __init__(self) -> None:
         self.operations = 0  # counted since the disk was made
+        self.errors = 0  # raised, likewise
         self.history: deque[str] = deque(maxlen=HISTORY_MAX)
         self._power_off_at: int | None = None
         self._power = True
@@ -101,6 +102,7 @@ class DiskFaults:
                 armed.times -= 1
                 if not armed.times:
                     self._errors.remove(armed)
+            self.errors += 1
             return OSError(armed.number, os.strerror(armed.number), path)
         return None
 
