@@ -107,10 +107,12 @@ class Topics:
         """Make an entry again for topics that have messages and none: `queues` is topic -> count.
 
         A topic that a send made may be lost with the power before topics.json was written, while
-        its acknowledged message is in the log. Returns the names.
+        its acknowledged message is in the log. Which queues it had is lost, too: a plain topic gets
+        the default number at least, because producers go on sending to all that they know of.
+        Returns the names.
         """
         missing = [
-            TopicConfig(topic, read_queue_nums=nums, write_queue_nums=nums, perm=RW)
+            self._restored(topic, nums)
             for topic, nums in sorted(queues.items())
             if topic not in self.table and nums and not names.is_lmq(topic)
         ]
@@ -119,6 +121,11 @@ class Topics:
             log.warning("topics.restored", topics=restored)
         self._put_all(missing)
         return restored
+
+    def _restored(self, topic: str, nums: int) -> TopicConfig:
+        if not names.is_retry(topic) and not names.is_dlq(topic):
+            nums = max(nums, self._settings.default_topic_queue_nums)
+        return TopicConfig(topic, read_queue_nums=nums, write_queue_nums=nums, perm=RW)
 
     def _encode(self) -> bytes:
         return encode_topics_file(self.data_version, self.table)

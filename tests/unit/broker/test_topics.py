@@ -143,7 +143,7 @@ async def test_a_topic_with_messages_and_no_entry_gets_one_again(autojump_clock)
         broker.put("Lost", 2)
         await broker.store.stop()
     async with running(disk=disk) as broker:
-        assert broker.parts.topics.get("Lost").read_queue_nums == 3
+        assert broker.parts.topics.get("Lost").read_queue_nums == 8  # producers may know of as many
         assert [message.body for message in broker.messages("Lost", 2)] == [b"x"]
     assert Tables().load().topics.restore({"%LMQ%x": 1, "Empty": 0}) == []
 
