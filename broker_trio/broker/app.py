@@ -149,6 +149,10 @@ class BrokerApp:
         parts.held.wake_all()
         self._server.stop()
         await self._doors_closed.wait()
+        parts.store.write_out()
+        await parts.store.wait_flushed(
+            parts.store.log.max_offset
+        )  # what tables point to comes first
         await parts.persister.persist_all()
         await parts.store.stop()
         log.info("broker.stopped", broker=self._config.broker_name)

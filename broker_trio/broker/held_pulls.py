@@ -16,7 +16,7 @@ from typing import final
 
 import trio
 
-from broker_trio.remoting.dispatch import Later, Parked, Request, Response, Session
+from broker_trio.remoting.dispatch import Later, Parked, Request, Response, Session, settle
 from broker_trio.runtime.seams import Clock
 from broker_trio.store.entry import Entry
 
@@ -151,7 +151,7 @@ class HeldPulls:
 
 
 async def _finish(request: Request, later: Later) -> None:
-    request.answer(await later())
+    request.answer(await settle(later))
 
 
 def wants(held: Held, entry: Entry) -> bool:

@@ -85,7 +85,13 @@ class Parts:
             default_topic_queue_nums=config.topics.default_topic_queue_nums,
             long_polling_enable=config.pull.long_polling_enable,
         )
-        self.topics = Topics(disk, clock, self.settings, topics_max=config.topics.topics_max)
+        self.topics = Topics(
+            disk,
+            clock,
+            self.settings,
+            topics_max=config.topics.topics_max,
+            queues_max=config.topics.queues_per_topic_max,
+        )
         self.groups = Groups(disk, clock, self.settings, groups_max=config.topics.groups_max)
         persist_s = config.pull.offsets_persist_interval_ms / 1_000
         self.offsets = ConsumerOffsets(disk, clock, persist_interval_s=persist_s)

@@ -20,7 +20,7 @@ import trio
 
 from broker_trio.model.codes import ResponseCode
 from broker_trio.model.errors import LocalProtocolError, Refused, RemoteProtocolError
-from broker_trio.remoting.dispatch import Dispatcher, Later, Parked, Request, Response
+from broker_trio.remoting.dispatch import Dispatcher, Later, Parked, Request, Response, settle
 from broker_trio.remoting.limits import RemotingLimits
 from broker_trio.remoting.stats import RemotingStats
 from broker_trio.wire.command import ONEWAY, RESPONSE, Command
@@ -176,9 +176,7 @@ class Connection:
 
     async def _run_later(self, request: Request, later: Later) -> None:
         try:
-            response = await later()
-        except Refused as refusal:
-            response = Response(refusal.code, refusal.remark, dict(refusal.fields or {}))
+            response = await settle(later)
         finally:
             self._tasks -= 1
         request.answer(response)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 import msgspec
+import structlog
 
 from broker_trio.model.codes import RequestCode, ResponseCode
 from broker_trio.model.errors import Refused, RemoteProtocolError
@@ -87,6 +88,7 @@ class Parked:
     """The type of `PARKED`."""
 
 
+log = structlog.get_logger("remoting")
 PARKED: Final = Parked()
 Later = Callable[[], Awaitable[Response]]
 H = TypeVar("H")
@@ -134,6 +136,21 @@ class Dispatcher:
             return Response(refusal.code, refusal.remark, dict(refusal.fields or {}))
         except (msgspec.ValidationError, RemoteProtocolError) as error:
             return Response(ResponseCode.SYSTEM_ERROR, f"{type(error).__name__}: {error}")
+
+
+async def settle(later: Later) -> Response:
+    """What a `Later` answers, or the error that it ended with: a peer's question ends no process.
+
+    `OSError`: the device could not read what was asked for; whoever asks for something else is
+    served as before.
+    """
+    try:
+        return await later()
+    except Refused as refusal:
+        return Response(refusal.code, refusal.remark, dict(refusal.fields or {}))
+    except OSError as error:
+        log.exception("request.read_failed", path=error.filename)
+        return Response(ResponseCode.SYSTEM_ERROR, f"the store cannot read: {error}")
 
 
 def header_of(route: Route[H], command: Command) -> H:

@@ -57,7 +57,7 @@ class RemotingServer:
         *,
         task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Listen until `stop`, on an address or on what was bound before; `started` gives the address.
+        """Listen until `stop`, on an address or what was bound before; `started` gives the address.
 
         Returns when the last connection has ended. Cancelled: everything is cut at once. Raises
         `OSError` where the address cannot be bound.

@@ -25,7 +25,7 @@ class StoreConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     flush_timeout_ms: int = 5_000  # SYNC_FLUSH: past it the answer is FLUSH_DISK_TIMEOUT
     queue_flush_interval_ms: int = 1_000
     checkpoint_interval_ms: int = 1_000
-    unflushed_bytes_max: int = 256 * MIB  # more than this written and not yet on disk: sends refused
+    unflushed_bytes_max: int = 256 * MIB  # more than this not on disk yet: sends refused
     reserve_bytes: int = 16 * MIB  # space allocated ahead of the log's end
     retention_hours: int = 72
     delete_when_hours: tuple[int, ...] = (4,)

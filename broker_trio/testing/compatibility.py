@@ -35,14 +35,17 @@ TO_CLIENTS: Final = {
 HEAD: Final = """# Compatibility
 
 Request code by request code: what the broker and the nameserver do with it.
-This page is generated from the dispatch tables (`uv run python -m broker_trio.testing.compatibility`); a test keeps it current.
+This page is generated from the dispatch tables; a test keeps it current
+(`uv run python -m broker_trio.testing.compatibility > docs/compatibility.md`).
 
 - **full**: as Apache RocketMQ 5.4.0 answers it, for what the note does not except.
 - **partial**: answered; the note says what is refused, and with which code.
 - **refused**: answered with code 3, `request type … not supported`, and nothing else happens.
 
-Header serialisations: JSON (0), ROCKETMQ (1) and, between our own programs, CBOR (2). A request is answered in the one it came in.
-What does not exist yet is refused as the feature that is switched off in Apache's broker: transactional sends 16, timer properties 1, SQL92 filters 1.
+Header serialisations: JSON (0), ROCKETMQ (1) and, between our own programs, CBOR (2).
+A request is answered in the one it came in.
+What does not exist yet is refused as the feature that is switched off in Apache's broker:
+transactional sends 16, timer properties 1, SQL92 filters 1.
 It is never stored or delivered as something else.
 """
 

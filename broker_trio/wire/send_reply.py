@@ -1,7 +1,7 @@
 """The answer to a send, as bytes: what a broker writes most often.
 
-A send's answer has the same fields each time and four values that vary, so that its ROCKETMQ form is
-put together from prepared pieces: 1.3 µs instead of 4 (2-core x86, CPython 3.11). The other two
+A send's answer has the same fields each time and four values that vary, so that its ROCKETMQ form
+is put together from prepared pieces: 1.3 µs instead of 4 (2-core x86, CPython 3.11). The other two
 serialisations go the general way.
 
     msgId  queueId  queueOffset  transactionId | MSG_REGION  TRACE_ON  durability

@@ -73,7 +73,7 @@ def decode(data: bytes | bytearray, at: int, end: int, body: bytes) -> Command:
 
 
 class _Layout:
-    """The entries of one header but for their values: a Struct that cuts them, and what it must find.
+    """The entries of one header but for their values: a Struct to cut them, and what it must find.
 
     A header that was decoded without a fault made it, so whatever has equal names and lengths in
     the same places is sound as well; only the text of the values is new.

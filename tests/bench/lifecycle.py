@@ -63,8 +63,8 @@ def recovery_rows(folder, say, megabytes):
     ours, apache = round(seconds["ours"], 2), round(seconds["apache"], 2)
     return [
         {
-            "row": f"start after kill −9 with {megabytes} MiB, s", "figure": "seconds", "ours": ours,
-            "apache": apache, "ratio": round(apache / ours, 1), "must": "not slower",
+            "row": f"start after kill −9 with {megabytes} MiB, s", "figure": "seconds",
+            "ours": ours, "apache": apache, "ratio": round(apache / ours, 1), "must": "not slower",
             "reached": ours <= apache,
         }
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Both contenders as processes, driven alike: Apache through `peers`, ours through `broker-trio up`.
+"""Both contenders as processes, driven alike: Apache by `peers`, ours by `broker-trio up`.
 
 Every process is ended by its own id. Ports are free ones of the loopback. Data lies in a folder of
 the run, on the same file system for both.

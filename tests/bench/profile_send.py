@@ -12,6 +12,7 @@ import cProfile
 import json
 import pstats
 import statistics
+import sys
 import tempfile
 import time
 
@@ -108,8 +109,7 @@ async def drive(parts, store, options, serialize):
         connection._outbox.clear()
         await trio.lowlevel.checkpoint()
     plain = statistics.median(feeds)
-    while store.index.behind_count:
-        await trio.sleep(0.01)
+    store.index.catch_up()
     all_cpu = (time.process_time() - cpu) / (half - half // 4)
     profile = cProfile.Profile()
     profile.enable()
@@ -117,8 +117,7 @@ async def drive(parts, store, options, serialize):
         connection._feed(data)
         connection._outbox.clear()
     profile.disable()
-    while store.index.behind_count:
-        await trio.sleep(0.01)
+    store.index.catch_up()
     each = frames_a_read * options.batch
     return {
         "messages": messages,
@@ -155,11 +154,11 @@ def main():
             {"us": round(us, 2), "calls": round(calls, 2), "function": name}
             for us, calls, name in rows
         ]
-        print(json.dumps(result, indent=1))
+        sys.stdout.write(json.dumps(result, indent=1) + "\n")
         return
-    print(json.dumps(result))
+    sys.stdout.write(json.dumps(result) + "\n")
     for us, calls, name in rows:
-        print(f"{us:7.2f} µs  {calls:6.2f} calls  {name}")
+        sys.stdout.write(f"{us:7.2f} µs  {calls:6.2f} calls  {name}\n")
 
 
 if __name__ == "__main__":

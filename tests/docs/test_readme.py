@@ -16,7 +16,7 @@ DOCS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 
 
 def shell(command, cwd, **environment):
-    """A README command as written, but for `uv run`: the tests run inside the environment already."""
+    """A README command as written, but for `uv run`: the tests are in the environment already."""
     words = command.replace("uv run broker-trio", f"{sys.executable} -m broker_trio")
     words = re.sub(r"^broker-trio", f"{sys.executable} -m broker_trio", words)
     return subprocess.run(
@@ -75,7 +75,9 @@ def test_the_configuration_files_are_accepted(tmp_path):
     for text in re.findall(r"```toml\n(.*?)```", README, re.DOTALL):
         name = re.match(r"# (\S+)", text)[1]
         (tmp_path / name).write_text(text)
-    for command in re.findall(r"^uv run broker-trio \w+ --config .* --check$", README, re.MULTILINE):
+    for command in re.findall(
+        r"^uv run broker-trio \w+ --config .* --check$", README, re.MULTILINE
+    ):
         done = shell(command, tmp_path)
         assert done.returncode == 0, done.stderr
     (tmp_path / "broker.toml").write_text('brokr_name = "x"\n')

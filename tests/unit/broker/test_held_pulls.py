@@ -1,4 +1,4 @@
-"""Held pulls: woken by what they wait for, expired at their deadline, dropped with their connection."""
+"""Held pulls: woken by what they wait for, expired in time, dropped with their connection."""
 
 import itertools
 
@@ -131,7 +131,7 @@ async def test_a_cold_answer_is_finished_by_a_task(autojump_clock: MockClock):
 def test_no_tags_means_any():
     """Codes None takes every tag; a set takes its members only."""
     session = FakeSession()
-    any_tag = Held(session.request(), "T", 0, 0, None, 0.0, lambda: Response())
-    some = Held(session.request(), "T", 0, 0, frozenset({3}), 0.0, lambda: Response())
+    any_tag = Held(session.request(), "T", 0, 0, None, 0.0, Response)
+    some = Held(session.request(), "T", 0, 0, frozenset({3}), 0.0, Response)
     assert wants(any_tag, entry(tags_code=9))
     assert [wants(some, entry(tags_code=code)) for code in (3, 4)] == [True, False]

@@ -311,10 +311,14 @@ async def test_dripping_byte_by_byte_does_not_renew_the_deadline(autojump_clock:
         await peer.send(ask(1))
         await peer.next()
         began = trio.current_time()
-        with pytest.raises(trio.BrokenResourceError):
+
+        async def drip():
             for byte in itertools.cycle(encode(ask(2, body=bytes(10_000)))[:5000]):
                 await peer.stream.send_all(bytes([byte]))
                 await trio.sleep(1)
+
+        with pytest.raises(trio.BrokenResourceError):
+            await drip()
         assert trio.current_time() - began < 34
 
     await with_bench()(body)
