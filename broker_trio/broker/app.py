@@ -149,10 +149,9 @@ class BrokerApp:
         parts.held.wake_all()
         self._server.stop()
         await self._doors_closed.wait()
+        # What the tables point to comes first: no delay position may be ahead of its messages.
         parts.store.write_out()
-        await parts.store.wait_flushed(
-            parts.store.log.max_offset
-        )  # what tables point to comes first
+        await parts.store.wait_flushed(parts.store.log.max_offset)
         await parts.persister.persist_all()
         await parts.store.stop()
         log.info("broker.stopped", broker=self._config.broker_name)
