@@ -140,11 +140,10 @@ class CommitLog:
 
     def check_writable(self, size: int) -> None:
         """Raises `StoreFailed` or `Refused` where `size` bytes would not be taken now."""
-        if self.failure is not None:
-            raise self.failure
+        self._check_alive()
         for source, refusal in self._refusals.items():
             self._stats.refuse(_COUNTED_AS[source])
-            raise refusal
+            raise Refused(refusal.code, refusal.remark)  # one instance would collect tracebacks
         limit = self._config.unflushed_bytes_max
         if self.max_offset + size - self.flushed_offset > limit and self.unflushed_bytes:
             self._stats.refuse("busy")
@@ -213,8 +212,7 @@ class CommitLog:
         """Bring everything staged to the page cache in one write. Raises `StoreFailed`."""
         if not self._parts:
             return
-        if self.failure is not None:
-            raise self.failure
+        self._check_alive()
         segment = self._active
         assert segment is not None, "staged without a segment"
         position = self.written_offset - segment.base
@@ -240,6 +238,10 @@ class CommitLog:
         else:
             self._refusals[source] = refusal
         self._set_room()
+
+    def _check_alive(self) -> None:
+        if self.failure is not None:
+            raise StoreFailed(*self.failure.args) from self.failure
 
     @property
     def refusal(self) -> Refused | None:

@@ -52,6 +52,10 @@ class Durability:
         self._queues_durable, self._indexed_durable = marks.queues_durable, marks.indexed_durable
         self._queues_ms = self._index_ms = newest_ms
 
+    def derived_to(self) -> int:
+        """Everything before it is in consume queues and index, on disk: the log may lose it."""
+        return min(self._queues_durable, self._indexed_durable)
+
     async def run(self) -> None:
         """Until cancelled. Raises `StoreFailed`."""
         flush_s = self._config.queue_flush_interval_ms / 1000

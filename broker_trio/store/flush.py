@@ -85,7 +85,7 @@ class Flusher:
         await trio.lowlevel.checkpoint()
         while self._log.flushed_offset < physical_end:
             if self._log.failure is not None:
-                raise self._log.failure
+                raise StoreFailed(*self._log.failure.args) from self._log.failure
             self._wanted.set()
             await self._progress.wait()
 
@@ -120,7 +120,7 @@ class Flusher:
             begun = self._clock.monotonic()
             await self._sync()
             if self._log.failure is not None:  # a write failed while the fsync ran
-                raise self._log.failure
+                raise StoreFailed(*self._log.failure.args) from self._log.failure
             self._stats.flushes += 1
             self._stats.flushed_bytes += target - self._log.flushed_offset
             self._stats.flush_seconds.observe(self._clock.monotonic() - begun)

@@ -8,7 +8,8 @@
 A segment is expired when it was last written more than `retention_hours` ago: its newest message is
 older than that. Only whole segments go, the oldest first, and never one that
 
-* is not on disk, in every consume queue and in the index yet (however full the disk is);
+* is not in the consume queues and the index, on disk, yet (however full that is): after a crash
+  nobody could tell how far its queues were, and their offsets would be given out twice;
 * holds the newest record, by which the next start knows the log again (`watermarks.py`).
 
 Refusing beats deleting: what nobody dispatched is not thrown away, producers are told instead, with
@@ -80,7 +81,7 @@ class Retention:
         stats: StoreStats,
         needed_from: Callable[[], int],
     ) -> None:
-        """`needed_from`: the lowest offset that is not in every derived file yet."""
+        """`needed_from`: the lowest offset that is not in every derived file, on disk, yet."""
         self._disk, self._clock, self._log = disk, clock, commit_log
         self._queues, self._index = queues, index
         self._config, self._stats, self._needed_from = config, stats, needed_from

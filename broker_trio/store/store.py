@@ -76,7 +76,14 @@ class Store:
             disk, self.log, self.queues, self.index, self._dispatcher, config
         )
         self.retention = Retention(
-            disk, clock, self.log, self.queues, self.index, config, self.stats, self.dispatched_to
+            disk,
+            clock,
+            self.log,
+            self.queues,
+            self.index,
+            config,
+            self.stats,
+            self._durability.derived_to,
         )
         self._recovery = Recovery(
             disk, clock, self.log, self.queues, self.index, process_id, accept_damage=accept_damage
