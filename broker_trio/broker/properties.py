@@ -88,6 +88,18 @@ class Scanner:
             self._remember(rest, found)
         return found
 
+    def plain(self, raw: bytes) -> tuple[bytes, int] | None:
+        """(stored, tags code) where the shape of `raw` is remembered (never special); else None.
+
+        What the items of a batch take: the little that they need, in half a µs.
+        """
+        at = raw.find(_KEY_NAME) + len(_KEY_NAME)
+        key = raw[at : at + _KEY_SIZE]
+        shape = self._shapes.get(raw[:at] + raw[at + _KEY_SIZE :])
+        if shape is None or not key.isalnum():
+            return None
+        return shape.before + key + shape.after, shape.tags_code
+
     def _remember(self, rest: bytes, found: Scanned) -> None:
         before, key, after = found.stored.partition(found.uniq_key)
         if len(key) != _KEY_SIZE or key in after or found.refusal is not None:

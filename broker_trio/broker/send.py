@@ -25,6 +25,7 @@ from broker_trio.model.names import NOT_SENDABLE, check_topic, is_dlq, is_retry
 from broker_trio.model.topic import TopicConfig
 from broker_trio.remoting.dispatch import PARKED, Parked, Request, Response, Route, Session
 from broker_trio.runtime.seams import Entropy
+from broker_trio.store.appender import BatchItem
 from broker_trio.store.entry import Appended
 from broker_trio.store.store import Draft, Store
 from broker_trio.wire.batch import decode_batch
@@ -212,16 +213,7 @@ class Send:
             raise Refused(ResponseCode.MESSAGE_ILLEGAL, f"no batches to topic {draft.topic}")
         if target.config.attributes.get("queue.type") == "BatchCQ":
             raise Refused(ResponseCode.MESSAGE_ILLEGAL, "inner batches (BatchCQ) are not supported")
-        items = []
-        wait = True
-        for item in decode_batch(draft.body):
-            scanned = self._scan(target, item.properties, len(item.body))
-            if scanned.special:
-                raise Refused(ResponseCode.MESSAGE_ILLEGAL, "a batch takes no delayed messages")
-            wait = wait and scanned.wait
-            items.append((item.flag, item.body, scanned.stored, scanned.tags_code))
-        if not items:
-            raise Refused(ResponseCode.MESSAGE_ILLEGAL, "the batch is empty")
+        items, wait = self._items(target, draft.body)
         appended = self._store.append_batch(draft, items)
         self._count(target, len(appended), sum([one.size for one in appended]))
         prefix = self._id_prefix
@@ -229,6 +221,24 @@ class Send:
         first = appended[0]
         last = first._replace(next_physical_offset=appended[-1].next_physical_offset)
         return self._answer(request, draft, last, ids, Scanned(wait=wait))
+
+    def _items(self, target: Target, body: bytes) -> tuple[list[BatchItem], bool]:
+        """The batch's messages as they are stored, and whether anybody waits for the disk."""
+        items: list[BatchItem] = []
+        wait = True
+        plain = self._scanner.plain
+        for flag, one, raw in decode_batch(body):
+            known = None if target.needs_keys or len(one) > self._body_max else plain(raw)
+            if known is None:
+                scanned = self._scan(target, raw, len(one))
+                if scanned.special:
+                    raise Refused(ResponseCode.MESSAGE_ILLEGAL, "a batch takes no delayed messages")
+                wait = wait and scanned.wait
+                known = scanned.stored, scanned.tags_code
+            items.append((flag, one, known[0], known[1]))
+        if not items:
+            raise Refused(ResponseCode.MESSAGE_ILLEGAL, "the batch is empty")
+        return items, wait
 
     def _count(self, target: Target, count: int, size: int) -> None:
         stats, totals = target.stats, self._stats.totals

@@ -138,6 +138,8 @@ def test_a_remembered_shape_finds_what_parsing_finds(pairs):
         one = raw.replace(b"UNIQ_KEY\x01" + b"7F" * 16, b"UNIQ_KEY\x01" + key, 1)
         fresh = Scanner(random.Random(1), "r", "true", "c")
         quick, slow = remembering.scan(one), fresh._slow(one)
+        plain = remembering.plain(one)
+        assert plain is None or plain == (quick.stored, quick.tags_code)
         if b"UNIQ_KEY\x01" in one.removeprefix(b"XUNIQ_KEY\x01") and slow.uniq_key in one:
             assert stored(quick) == stored(slow)
             assert quick.uniq_key == slow.uniq_key
