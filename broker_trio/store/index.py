@@ -29,19 +29,14 @@ from typing import Final, final
 import structlog
 import trio
 
-from broker_trio.model.errors import StoreCorrupt
 from broker_trio.runtime.seams import Disk
 from broker_trio.store import snapshot
 from broker_trio.store.config import StoreConfig
 from broker_trio.store.entry import Entry
-from broker_trio.store.index_file import INDEX_FOLDER, Header, IndexFile, Row, file_size
-from broker_trio.store.index_journal import (
-    INDEX_JOURNAL_PATH,
-    Journal,
-    journal_file,
-    replay,
-)
+from broker_trio.store.index_file import HEADER, INDEX_FOLDER, IndexFile, Row
+from broker_trio.store.index_journal import INDEX_JOURNAL_PATH, Journal, journal_file
 from broker_trio.store.index_query import OFFSET_MAX, Window, find
+from broker_trio.store.index_start import IndexStart
 from broker_trio.store.open_files import OpenFiles
 from broker_trio.wire.java import topic_key_hash
 from broker_trio.wire.properties import find_property
@@ -59,15 +54,22 @@ log = structlog.get_logger()
 
 
 def rows_of(entries: Sequence[Entry]) -> list[Row]:
-    """The keys of records, in the order in which they are put."""
+    """The keys of records, in the order in which they are put; about 1.3 µs a key.
+
+    The usual form of UNIQ_KEY is found here, what is odd by `find_property`.
+    """
     rows: list[Row] = []
     append = rows.append
     for topic, _, _, position, _, _, stored_ms, sys_flag, properties in entries:
         if sys_flag & ROLLBACK == ROLLBACK:
             continue
-        key = find_property(properties, b"UNIQ_KEY")
-        if key is not None:
-            append((topic_key_hash(topic, key), position, stored_ms))
+        at = properties.rfind(b"UNIQ_KEY\x01")
+        if at >= 0:
+            end = properties.find(b"\x02", at + 9)
+            if (at == 0 or properties[at - 1] == 2) and end > at + 9:
+                append((topic_key_hash(topic, properties[at + 9 : end]), position, stored_ms))
+            elif (key := find_property(properties, b"UNIQ_KEY")) is not None:
+                append((topic_key_hash(topic, key), position, stored_ms))
         keys = find_property(properties, b"KEYS")
         if keys is not None:
             for word in keys.split(b" "):
@@ -94,8 +96,10 @@ class Index:
         self._query_max = config.query_count_max
         self._open = OpenFiles(disk, OPEN_INDEX_FILES_MAX)
         self._files: list[IndexFile] = []  # oldest first; the last one is written
+        self._dropped: list[IndexFile] = []  # unlinked once a journal says so
         self._pending: list[Entry] = []
         self._rows: list[Row] = []  # of records that are no longer pending
+        self._start = IndexStart(disk, self._open, self._files, self._slots, self._items)
         self._wanted = trio.Event()
         self._flushing = trio.Lock()
         self._journal = Journal()
@@ -115,7 +119,7 @@ class Index:
     @property
     def changed_count(self) -> int:
         """Slots that the next flush writes."""
-        return sum(len(file.changed) for file in self._files)
+        return sum(file.changed_count for file in self._files)
 
     @property
     def end_ms(self) -> int:
@@ -171,13 +175,12 @@ class Index:
 
     def _new_file(self, stored_ms: int) -> IndexFile:
         previous = self._files[-1].name if self._files else ""
-        file = self._file(file_name(stored_ms, previous))
+        name = file_name(stored_ms, previous)
+        assert all(name != other.name for other in self._dropped), "flush after a cut first"
+        file = IndexFile(self._open, name, self._slots, self._items)
         file.create()
         self._files.append(file)
         return file
-
-    def _file(self, name: str) -> IndexFile:
-        return IndexFile(self._open, name, self._slots, self._items)
 
     async def run(self) -> None:
         """Index what comes, in small steps, until cancelled. Raises `OSError`."""
@@ -205,31 +208,41 @@ class Index:
         """
         async with self._flushing:
             self.catch_up()
-            if self.indexed_offset != self._journal.physical_end or self.changed_count:
+            moved = self.indexed_offset != self._journal.physical_end
+            if moved or self.changed_count or self._dropped:
                 await self._flush()
             if settle:
                 await self._open.flush_touched()
 
     async def _flush(self) -> None:
         """The three steps of `index_journal.py`."""
-        end, newest = self.indexed_offset, self._files[-1].name if self._files else ""
-        taken = [(file, file.header, file.changed) for file in self._files if file.changed]
-        for file, _, _ in taken:
-            file.changed = {}
+        end, dropped = self.indexed_offset, self._dropped
+        headers = {file.name: HEADER.pack(*file.applied) for file in self._files}
+        taken = [
+            (file, file.header, file.take_changes()) for file in self._files if file.changed_count
+        ]
         applied = False
         try:
             await self._open.flush_touched()
-            parts = [journal_file(file.name, header, changed) for file, header, changed in taken]
-            self._journal = Journal(physical_end=end, newest=newest, files=parts)
+            parts = [journal_file(file.name, header, changes) for file, header, changes in taken]
+            self._journal = Journal(
+                physical_end=end,
+                headers=headers,
+                files=parts,
+                dropped=[file.name for file in dropped],
+            )
             await snapshot.save(self._disk, INDEX_JOURNAL_PATH, self._journal)
-            for file, header, changed in taken:
-                await file.apply(header, changed)
+            for file in dropped:
+                self._open.unlink(INDEX_FOLDER, file.path)
+            self._dropped = []
+            for file, header, changes in taken:
+                await file.apply(header, changes)
             applied = True
         finally:
             if not applied:
                 self._journal = Journal(physical_end=-1)
-                for file, _, changed in taken:
-                    file.changed = {**changed, **file.changed}
+                for file, _, changes in taken:
+                    file.give_back(changes)
         self.durable_offset = end
         for file in self._files[:-1]:
             file.release()
@@ -239,64 +252,19 @@ class Index:
     def load(self) -> None:
         """Find the files. Raises `StoreCorrupt`."""
         assert not self._files, "loaded twice"
-        size_wanted = file_size(self._slots, self._items)
-        for name in self._disk.list(INDEX_FOLDER):
-            path = f"{INDEX_FOLDER}/{name}"
-            size = self._disk.stat(path).size
-            if not name.isdigit() or size > size_wanted:
-                problem = f"an index file has {size_wanted} bytes; it may be deleted, with its like"
-                raise StoreCorrupt(f"{self._disk.root}/{path}", size, problem)
-            file = self._file(name)
-            if size < size_wanted:
-                self._open.open_to_write(file.path).truncate(size_wanted)
-            file.load_header()
-            self._files.append(file)
-        self._journal = snapshot.load(self._disk, INDEX_JOURNAL_PATH, Journal) or Journal()
+        self._start.load()
 
     def recover(self, durable: int, *, clean: bool = False, marks_hold: bool = True) -> int:
         """Bring the files to a known state; returns the offset from which to dispatch again.
 
-        With our journal that is exactly where it says. Without one, or where somebody else wrote
-        since (`marks_hold` False, or the files tell so): after a clean stop the files are right as
-        they are, otherwise the newest one is dropped. `durable` is what the watermarks say; the
-        result may lie on either side of it. Blocks; raises `OSError`.
+        `durable` is what the watermarks say, and the result may lie on either side of it. `clean`:
+        the last stop was one. `marks_hold`: nobody else wrote to this store since we did. Blocks;
+        raises `OSError`.
         """
-        newest = self._without_unfinished()
-        journal = self._journal
-        if (
-            marks_hold
-            and journal.newest == newest
-            and replay(journal, self._files, self._slots, self._items)
-        ):
-            begin = journal.physical_end
-        else:
-            if newest and not clean:
-                self._drop_newest()
-            begin = self._open_newest()
-            log.info("index.journal_void", durable=durable, begin=begin, files=len(self._files))
-            self._journal = Journal(physical_end=-1)
+        begin, self._journal = self._start.recover(clean=clean, marks_hold=marks_hold)
         self.indexed_offset = self.durable_offset = self._accepted_offset = begin
+        log.info("index.recovered", begin=begin, durable=durable, files=len(self._files))
         return begin
-
-    def _without_unfinished(self) -> str:
-        """Drop files that no journal has reached, they have no header; the newest name then."""
-        while self._files and self._files[-1].header == Header():
-            if self._journal.files and self._journal.files[-1].name >= self._files[-1].name:
-                break
-            self._drop_newest()
-        return self._files[-1].name if self._files else ""
-
-    def _open_newest(self) -> int:
-        """Go on with the newest file as it is; where its last record ends, at the least."""
-        if not self._files:
-            return 0
-        file = self._files[-1]
-        file.load_slots()
-        return file.header.end_physical + 1 if file.header.item_count > 1 else 0
-
-    def _drop_newest(self) -> None:
-        file = self._files.pop()
-        self._open.unlink(INDEX_FOLDER, file.path)
 
     # -- removing ---------------------------------------------------------------------------------
 
@@ -310,7 +278,7 @@ class Index:
             file = self._files[-1]
             if file.header.item_count > 1 and file.remove_from(physical_end):
                 break
-            self._drop_newest()
+            self._dropped.append(self._files.pop())
             if self._files:
                 self._files[-1].load_slots()
         self.indexed_offset = min(self.indexed_offset, physical_end)
@@ -320,13 +288,14 @@ class Index:
     async def delete_expired(self, min_physical: int) -> int:
         """Drop leading files whose last record is gone, never the newest; how many."""
         dropped = 0
+        await trio.lowlevel.checkpoint()
         while len(self._files) > 1 and self._files[0].header.end_physical < min_physical:
-            if self._files[0].changed:
+            if self._files[0].changed_count:
                 break  # still in a journal to come
             file = self._files.pop(0)
             self._open.unlink(INDEX_FOLDER, file.path)
+            await self._disk.sync_folder(INDEX_FOLDER)  # or a crash could leave a gap
             dropped += 1
-            await trio.lowlevel.checkpoint()
         return dropped
 
     async def close(self) -> None:

@@ -10,20 +10,21 @@ item 0 is never used, and `itemCount` is the number of the next one. `seconds` c
 beginTimestamp; the first item has 0 (in a file that Apache's broker began it may say something
 else, because that takes the time from the previous file; readers here take 0).
 
-The file that is written keeps its slots in memory, in chunks that come into being when first used
-(20 MB when all are), because a put has to know the bucket's newest item: an array access instead of
-a system call. Items go to the file with every batch. Slots and header go there only from a journal
-(`index_journal.py`): until then `changed` holds them.
+The file that is written keeps its slots in memory (`SlotChunk`, 20 MB when all are used), because
+a put has to know the bucket's newest item: an array access instead of a system call. Items go to
+the file with every batch. Slots and header go there only from a journal (`index_journal.py`): until
+then they are the chunks' `changed`.
 """
 
 from array import array
 from collections.abc import Sequence
 from struct import Struct
-from sys import byteorder
 from typing import Final, NamedTuple, final
 
 import trio
 
+from broker_trio.runtime.seams import File
+from broker_trio.store.index_slots import CHUNK, CHUNK_SHIFT, Changes, SlotChunk, patched
 from broker_trio.store.open_files import OpenFiles
 
 INDEX_FOLDER: Final = "index"
@@ -33,10 +34,9 @@ SLOT: Final = Struct(">i")
 ITEM: Final = Struct(">iqii")
 ITEM_BYTES: Final = 20
 SECONDS_MAX: Final = 0x7FFFFFFF
-CHUNK_SHIFT: Final = 14  # 16,384 slots, 64 KiB
-CHUNK: Final = 1 << CHUNK_SHIFT
 RESERVED_ITEMS: Final = 50_000  # a megabyte of items is allocated at a time
-APPLIED_AT_ONCE: Final = 1_000  # slots written between two turns of the loop, about a millisecond
+WHOLE_CHUNK_MIN: Final = 24  # changed slots from which one write of 64 KiB is cheaper
+CHUNKS_AT_ONCE: Final = 8  # written between two turns of the loop, some 0.5 ms
 
 Row = tuple[int, int, int]
 """(key hash, physical offset, store timestamp ms) of one key of one record."""
@@ -62,6 +62,13 @@ class Header(NamedTuple):
     item_count: int = 1
 
 
+def seconds_between(begin_ms: int, stored_ms: int) -> int:
+    """An item's time: whole seconds after the file's begin, never negative, 0 without a begin."""
+    if begin_ms <= 0 or stored_ms <= begin_ms:
+        return 0
+    return min((stored_ms - begin_ms) // 1000, SECONDS_MAX)
+
+
 def file_size(slots: int, items: int) -> int:
     """Bytes of an index file."""
     return HEADER_BYTES + SLOT.size * slots + ITEM_BYTES * items
@@ -74,10 +81,11 @@ class IndexFile:
     def __init__(self, files: OpenFiles, name: str, slots: int, items: int) -> None:
         self._files, self._slots, self._items = files, slots, items
         self.name, self.path = name, f"{INDEX_FOLDER}/{name}"
-        self.header = Header()
-        self.changed: dict[int, int] = {}  # slot → newest item, not in a journal yet
-        self._chunks: list[array[int] | None] | None = None  # None: read slots from the file
+        self.header = self.applied = Header()  # as it is to be, as the file has it
+        self.changed_count = 0  # slots changed that are in no journal yet; counted once a change
+        self._chunks: list[SlotChunk | None] | None = None  # None: slots are read from the file
         self._reserved = 0
+        self._is_stale = False  # items were taken back that the journal on disk still counts
 
     @property
     def is_full(self) -> bool:
@@ -103,7 +111,15 @@ class IndexFile:
         """Read the header from the file. Blocks."""
         data = self._files.open(self.path).read_at_blocking(0, HEADER_BYTES)
         header = Header._make(HEADER.unpack(data.ljust(HEADER_BYTES, b"\0")))
-        self.header = header._replace(item_count=max(header.item_count, 1))
+        self.header = self.applied = header._replace(item_count=max(header.item_count, 1))
+
+    def ends_with(self, header: Header) -> bool:
+        """Whether the last item that a header counts is of the record that it ends with. Blocks."""
+        if header.item_count <= 1:
+            return True
+        position = self._item_at(header.item_count - 1)
+        data = self._files.open(self.path).read_at_blocking(position, ITEM_BYTES)
+        return len(data) == ITEM_BYTES and ITEM.unpack(data)[1] == header.end_physical
 
     def load_slots(self) -> None:
         """Take the slots into memory: the file will be written. 20 MB at most. Blocks.
@@ -117,15 +133,7 @@ class IndexFile:
         for first in range(0, self._slots, CHUNK):
             size = min(CHUNK, self._slots - first) * SLOT.size
             data = file.read_at_blocking(HEADER_BYTES + first * SLOT.size, size)
-            if not any(data):
-                self._chunks.append(None)
-                continue
-            chunk = array("i", data.ljust(CHUNK * SLOT.size, b"\0"))
-            if byteorder == "little":
-                chunk.byteswap()
-            if max(chunk) >= count or min(chunk) < 0:
-                chunk = array("i", [value if 0 < value < count else 0 for value in chunk])
-            self._chunks.append(chunk)
+            self._chunks.append(SlotChunk.decode(data, count) if any(data) else None)
 
     def cut_items(self) -> None:
         """Make all behind the last item zero: what a crash or a cut left. Raises `OSError`."""
@@ -147,22 +155,27 @@ class IndexFile:
         if number == 1:
             _, begin_physical, begin_ms = rows[0]
         position = self._item_at(number)
-        data, pack = bytearray(), ITEM.pack
-        changed, slots = self.changed, self._slots
+        data, pack, seen_ms, seconds = bytearray(), ITEM.pack, None, 0
+        chunks, slots = self._chunks, self._slots
+        assert chunks is not None, "not the file that is written"
         for key_hash, physical, stored_ms in rows:
+            if stored_ms != seen_ms:
+                seen_ms = stored_ms
+                seconds = seconds_between(begin_ms, stored_ms)
             slot = key_hash % slots
-            chunk = self._chunk(slot)
-            previous = chunk[slot & CHUNK - 1]
-            seconds = (stored_ms - begin_ms) // 1000 if begin_ms > 0 else 0
-            if not 0 <= seconds <= SECONDS_MAX:
-                seconds = 0 if seconds < 0 else SECONDS_MAX
+            chunk = chunks[slot >> CHUNK_SHIFT]
+            if chunk is None:
+                chunk = chunks[slot >> CHUNK_SHIFT] = SlotChunk()
+            previous = chunk.values[slot & CHUNK - 1]
+            chunk.values[slot & CHUNK - 1] = chunk.changed[slot] = number
             data += pack(key_hash, physical, seconds, previous)
-            chunk[slot & CHUNK - 1] = changed[slot] = number
-            used += not previous
+            if not previous:
+                used += 1
             number += 1
         _, physical, stored_ms = rows[-1]
         self._files.open_to_write(self.path).write_at(position, data)
         self.header = Header(begin_ms, stored_ms, begin_physical, physical, used, number)
+        self.changed_count += len(rows)
 
     def _reserve(self, number: int) -> None:
         if number > self._reserved:
@@ -172,32 +185,68 @@ class IndexFile:
             self._files.open(self.path).reserve(begin, count * ITEM_BYTES)
             self._reserved = self.header.item_count + count
 
-    def _chunk(self, slot: int) -> "array[int]":
+    def _set(self, slot: int, value: int) -> None:
         assert self._chunks is not None, "not the file that is written"
         chunk = self._chunks[slot >> CHUNK_SHIFT]
         if chunk is None:
-            chunk = self._chunks[slot >> CHUNK_SHIFT] = array("i", bytes(CHUNK * SLOT.size))
-        return chunk
+            chunk = self._chunks[slot >> CHUNK_SHIFT] = SlotChunk()
+        chunk.values[slot & CHUNK - 1] = chunk.changed[slot] = value
+        self.changed_count += 1
+
+    # -- the journal's side -----------------------------------------------------------------------
+
+    def take_changes(self) -> Changes:
+        """What changed since the last time; the journal's from now on."""
+        self.changed_count = 0
+        return [chunk.take() for chunk in self._chunks or () if chunk and chunk.changed]
+
+    def give_back(self, changes: Changes) -> None:
+        """No journal came of it: the next one has to hold it, under what changed meanwhile."""
+        for changed in changes:
+            chunk = self._chunks and self._chunks[next(iter(changed)) >> CHUNK_SHIFT]
+            assert chunk, "slots changed in a file that is not written"
+            chunk.changed = {**changed, **chunk.changed}
+            self.changed_count += len(changed)
 
     def set_slots(self, slots: "array[int]", values: "array[int]") -> None:
         """What a journal says of some slots; it will be in the next journal again."""
         for slot, value in zip(slots, values, strict=True):
-            self._chunk(slot)[slot & CHUNK - 1] = self.changed[slot] = value
+            self._set(slot, value)
 
     def release(self) -> None:
         """The file is full and its slots are in it: no more need to have them in memory."""
-        if not self.changed:
+        if not self.changed_count:
             self._chunks = None
 
-    async def apply(self, header: Header, slots: dict[int, int]) -> None:
+    async def apply(self, header: Header, changes: Changes) -> None:
         """Write slots and header of a journal that is on disk. Raises `OSError`."""
-        rest = iter(sorted(slots.items()))
-        while part := [row for row, _ in zip(rest, range(APPLIED_AT_ONCE), strict=False)]:
-            file = self._files.open_to_write(self.path)
-            for slot, value in part:
-                file.write_at(HEADER_BYTES + slot * SLOT.size, SLOT.pack(value))
-            await trio.lowlevel.checkpoint()
+        for n, changed in enumerate(changes, 1):
+            self._apply(self._files.open_to_write(self.path), changed)
+            if n % CHUNKS_AT_ONCE == 0:
+                await trio.lowlevel.checkpoint()
         self._files.open_to_write(self.path).write_at(0, HEADER.pack(*header))
+        self.applied = header
+        if self._is_stale:
+            self.cut_items()
+            self._is_stale = False
+
+    def _apply(self, file: File, changed: dict[int, int]) -> None:
+        """One chunk: a few slots one by one, many by writing the chunk as it should be on disk."""
+        first = next(iter(changed)) & -CHUNK
+        chunk = self._chunks and self._chunks[first >> CHUNK_SHIFT]
+        size = min(CHUNK, self._slots - first) * SLOT.size
+        position = HEADER_BYTES + first * SLOT.size
+        try:
+            old = b"" if chunk and chunk.is_new else file.read_at_nowait(position, size)
+        except trio.WouldBlock:
+            old = None
+        if chunk:
+            chunk.is_new = False
+        if old is None or (old and len(changed) < WHOLE_CHUNK_MIN):
+            for slot, value in changed.items():
+                file.write_at(HEADER_BYTES + slot * SLOT.size, SLOT.pack(value))
+        else:
+            file.write_at(position, patched(old, changed, first)[:size])
 
     # -- taking back ------------------------------------------------------------------------------
 
@@ -218,11 +267,11 @@ class IndexFile:
                     self.header = Header(
                         begin_ms, end_ms, begin_physical, last.physical_offset, used, number
                     )
-                    self.cut_items()
+                    self._is_stale = True
                 return number - 1
             number -= 1
             slot = last.key_hash % self._slots
-            self._chunk(slot)[slot & CHUNK - 1] = self.changed[slot] = last.previous
+            self._set(slot, last.previous)
             used -= not last.previous
         return 0
 
@@ -239,7 +288,7 @@ class IndexFile:
         slot = key_hash % self._slots
         if self._chunks is not None:
             chunk = self._chunks[slot >> CHUNK_SHIFT]
-            return 0 if chunk is None else chunk[slot & CHUNK - 1]
+            return 0 if chunk is None else chunk.values[slot & CHUNK - 1]
         data = await self._read(HEADER_BYTES + slot * SLOT.size, SLOT.size)
         return int.from_bytes(data, "big", signed=True)
 

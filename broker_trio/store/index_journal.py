@@ -12,19 +12,22 @@ After a crash the files hold the slots of some journals, all no newer than the o
 its slots once more gives exactly the state of its `physical_end`. The log is dispatched again from
 there. Items behind the journal's count are cut off first.
 
-A journal is void where somebody else wrote since (Apache's broker ran on the store): a file that it
-names is missing, or has more items than it knows, or there is a newer file with a header. Then the
-rules of `Index.recover` for foreign files hold.
+A journal is void where somebody else wrote since (Apache's broker ran on the store): then the
+header of some file has bytes that are neither those from before the journal nor the journal's (a
+power loss may leave a mixture, since step 3 is not synced). Files that it knows and that are
+missing were deleted by hand; at the front they were expired. `index_start.py` decides what then.
+
+Nothing that the journal on disk counts on is destroyed before the next one is durable: items and
+files that a cut takes back stay where they are until step 3.
 """
 
-from array import array
 from collections.abc import Sequence
-from sys import byteorder
 from typing import Final
 
 import msgspec
 
 from broker_trio.store.index_file import HEADER, Header, IndexFile
+from broker_trio.store.index_slots import Changes, packed, unpacked
 
 INDEX_JOURNAL_PATH: Final = "broker_trio/index.cbor"
 
@@ -41,65 +44,71 @@ class JournalFile(msgspec.Struct, frozen=True):
 class Journal(msgspec.Struct, frozen=True, kw_only=True):
     """The state of the index when every record before `physical_end` was in it.
 
-    `newest` names the newest file, "" for none; `files` are those that changed, oldest first.
+    `headers` are those in the files before it, by name, oldest first; `files` is what changed;
+    `dropped` are names of files that go.
     """
 
     physical_end: int = 0
-    newest: str = ""
+    headers: dict[str, bytes] = {}
     files: list[JournalFile] = []
+    dropped: list[str] = []
 
 
-def journal_file(name: str, header: Header, changed: dict[int, int]) -> JournalFile:
+def journal_file(name: str, header: Header, changes: Changes) -> JournalFile:
     """A file's part of the journal."""
-    return JournalFile(
-        name,
-        HEADER.pack(*header),
-        _packed(array("i", changed)),
-        _packed(array("i", changed.values())),
+    return JournalFile(name, HEADER.pack(*header), *packed(changes))
+
+
+def is_whole(journal: Journal, files: Sequence[IndexFile]) -> bool:
+    """Whether the items that the journal counts on are there: each file's last one. Blocks."""
+    by_name = {file.name: file for file in files}
+    return all(
+        by_name[part.name].ends_with(Header._make(HEADER.unpack(part.header)))
+        for part in journal.files
+        if part.name in by_name
     )
 
 
-def replay(journal: Journal, files: Sequence[IndexFile], slots: int, items: int) -> bool:
-    """Give the files the journal's state, the newest one ready to be written. Blocks.
-
-    False, and nothing changed, where it does not fit them: somebody else wrote since.
-    """
-    by_name = {file.name: file for file in files}
-    parts = [part for part in journal.files if files and part.name >= files[0].name]
-    for part in parts:  # older ones: retention dropped them since
-        file = by_name.get(part.name)
-        if file is None or not _fits(part, file, slots, items):
+def is_ours(journal: Journal, files: Sequence[IndexFile], slots: int, items: int) -> bool:
+    """Whether nobody else wrote to these files since the journal."""
+    if not all(_fits(part, slots, items) for part in journal.files):
+        return False
+    after = {part.name: part.header for part in journal.files}
+    for file in files:
+        old = journal.headers.get(file.name, b"")
+        found, new = HEADER.pack(*file.applied), after.get(file.name, old)
+        if len(old) != len(found) or any(
+            byte not in pair for byte, pair in zip(found, zip(old, new, strict=True), strict=True)
+        ):
             return False
-    for part in parts:
-        file = by_name[part.name]
-        file.header = Header._make(HEADER.unpack(part.header))
-        file.load_slots()
-        file.set_slots(_unpacked(part.slots), _unpacked(part.values))
-        file.cut_items()
-    if files:
-        files[-1].load_slots()
     return True
 
 
-def _fits(part: JournalFile, file: IndexFile, slots: int, items: int) -> bool:
+def first_missing(journal: Journal, files: Sequence[IndexFile]) -> str | None:
+    """The oldest file that should be there and is not; None where all are."""
+    there = {file.name for file in files}
+    oldest = files[0].name if files else ""
+    return next(
+        (name for name in sorted(journal.headers) if name > oldest and name not in there), None
+    )
+
+
+def replay(journal: Journal, files: Sequence[IndexFile]) -> None:
+    """Give the files the journal's state. Blocks; raises `OSError`."""
+    by_name = {file.name: file for file in files}
+    for part in journal.files:
+        file = by_name.get(part.name)
+        if file is not None:
+            file.header = Header._make(HEADER.unpack(part.header))
+            file.load_slots()
+            file.set_slots(unpacked(part.slots), unpacked(part.values))
+            file.cut_items()
+
+
+def _fits(part: JournalFile, slots: int, items: int) -> bool:
     if len(part.header) != HEADER.size or len(part.slots) != len(part.values):
         return False
     item_count = Header._make(HEADER.unpack(part.header)).item_count
-    changed = _unpacked(part.slots)
-    return (
-        file.header.item_count <= item_count <= items
-        and (not changed or 0 <= min(changed) <= max(changed) < slots)
-    )  # fmt: skip
-
-
-def _packed(numbers: "array[int]") -> bytes:
-    if byteorder == "little":
-        numbers.byteswap()
-    return numbers.tobytes()
-
-
-def _unpacked(data: bytes) -> "array[int]":
-    numbers = array("i", data)
-    if byteorder == "little":
-        numbers.byteswap()
-    return numbers
+    changed = unpacked(part.slots)
+    in_range = not changed or 0 <= min(changed) <= max(changed) < slots
+    return 1 <= item_count <= items and in_range

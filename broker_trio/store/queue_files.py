@@ -9,7 +9,7 @@ pre-blanks (`units.py`) fill it up to there. Behind the last unit the last segme
 neither we nor Apache take for a unit what was cut off before: cutting sets the length down and up.
 
 `load` looks at names and lengths only. What a crash or a hand left is repaired: a file that is
-empty or behind a gap is dropped, one too short gets its length. Their units come again from the log.
+empty or behind a gap is dropped, one too short gets its length. The units come again from the log.
 """
 
 from typing import Final, final

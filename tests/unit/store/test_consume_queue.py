@@ -4,6 +4,7 @@ import random
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from broker_trio.model.errors import StoreCorrupt
 from broker_trio.store.consume_queue import ConsumeQueue
@@ -212,7 +213,7 @@ def test_adopts_only_what_the_files_can_hold(
 
 
 async def test_expire_drops_whole_files_but_the_last(
-    disk: SimDisk, autojump_clock: trio.testing.MockClock
+    disk: SimDisk, autojump_clock: MockClock
 ) -> None:
     """Files without a living record go; the last one stays and keeps the position."""
     queue = filled(disk, 2 * UNITS + 3)
@@ -224,9 +225,7 @@ async def test_expire_drops_whole_files_but_the_last(
     assert queue.put(2 * UNITS + 3, 1 << 41, 100, 0)
 
 
-async def test_cold_units_are_waited_for(
-    disk: SimDisk, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_cold_units_are_waited_for(disk: SimDisk, autojump_clock: MockClock) -> None:
     """Where nothing is cached reading on the loop would block, and waiting gives the same bytes."""
     queue = filled(disk, 5)
     disk.cold = 1.0

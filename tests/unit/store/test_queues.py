@@ -4,6 +4,7 @@ import random
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from broker_trio.model.errors import StoreCorrupt
 from broker_trio.store.config import TINY
@@ -15,7 +16,6 @@ from broker_trio.testing.disk_faults import Dead
 from broker_trio.testing.sim_disk import SimDisk
 
 SIZE = 100
-Clock = trio.testing.MockClock
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def test_few_files_stay_open(disk: SimDisk) -> None:
     assert content(queues, "T", 7) == [7 * SIZE]
 
 
-async def test_clean_start_opens_no_file(disk: SimDisk, autojump_clock: Clock) -> None:
+async def test_clean_start_opens_no_file(disk: SimDisk, autojump_clock: MockClock) -> None:
     """After a clean stop the ends of all queues are known from one small file."""
     queues, log = ConsumeQueues(disk, TINY), Log()
     queues.put_all(log.many(60))
@@ -165,7 +165,7 @@ async def test_clean_start_opens_no_file(disk: SimDisk, autojump_clock: Clock) -
     assert content(again, "C") == content(queues, "C")
 
 
-async def test_flush_makes_it_durable(disk: SimDisk, autojump_clock: Clock) -> None:
+async def test_flush_makes_it_durable(disk: SimDisk, autojump_clock: MockClock) -> None:
     """After a power loss everything below the durable mark is there without the log's help."""
     queues, log = ConsumeQueues(disk, TINY), Log()
     queues.put_all(log.many(50))
@@ -181,7 +181,7 @@ async def test_flush_makes_it_durable(disk: SimDisk, autojump_clock: Clock) -> N
 
 
 @pytest.mark.parametrize("seed", range(12))
-async def test_rebuilt_byte_by_byte_after_power_loss(seed: int, autojump_clock: Clock) -> None:
+async def test_rebuilt_byte_by_byte_after_power_loss(seed: int, autojump_clock: MockClock) -> None:
     """Whatever reached the disk of what was not flushed, the log brings back the same files."""
     disk, log = SimDisk(random.Random(seed)), Log()
     queues = ConsumeQueues(disk, TINY)
@@ -207,7 +207,7 @@ async def test_rebuilt_byte_by_byte_after_power_loss(seed: int, autojump_clock: 
 
 
 @pytest.mark.parametrize("loss", ["folder", "file", "all", "page"])
-async def test_lost_files_come_back(disk: SimDisk, loss: str, autojump_clock: Clock) -> None:
+async def test_lost_files_come_back(disk: SimDisk, loss: str, autojump_clock: MockClock) -> None:
     """Deleted or cut files are noticed at the start, clean or not, and built again (#495)."""
     queues, log = ConsumeQueues(disk, TINY), Log()
     queues.put_all(log.many(60))
@@ -224,7 +224,7 @@ async def test_lost_files_come_back(disk: SimDisk, loss: str, autojump_clock: Cl
     assert files(disk) == whole
 
 
-async def test_deleted_topic_goes_on(disk: SimDisk, autojump_clock: Clock) -> None:
+async def test_deleted_topic_goes_on(disk: SimDisk, autojump_clock: MockClock) -> None:
     """A topic that is deleted and made again continues its offsets, also across a restart."""
     queues, log = ConsumeQueues(disk, TINY), Log()
     queues.put_all(log.many(30, "AB"))
@@ -244,7 +244,9 @@ async def test_deleted_topic_goes_on(disk: SimDisk, autojump_clock: Clock) -> No
     assert again.topics() == ["B", "A"]
 
 
-async def test_deletion_is_durable_before_files_go(disk: SimDisk, autojump_clock: Clock) -> None:
+async def test_deletion_is_durable_before_files_go(
+    disk: SimDisk, autojump_clock: MockClock
+) -> None:
     """Cut off at any point a deletion leaves the topic whole, or deleted with its offsets kept."""
     log = Log()
     log.many(30, "AB")
@@ -269,7 +271,7 @@ async def test_deletion_is_durable_before_files_go(disk: SimDisk, autojump_clock
 
 
 async def test_old_messages_of_a_deleted_topic_stay_deleted(
-    disk: SimDisk, autojump_clock: Clock
+    disk: SimDisk, autojump_clock: MockClock
 ) -> None:
     """Dispatching the log again does not bring back what was deleted."""
     queues, log = ConsumeQueues(disk, TINY), Log()
@@ -279,7 +281,7 @@ async def test_old_messages_of_a_deleted_topic_stay_deleted(
     assert content(queues, "A") == []
 
 
-async def test_cancelled_flush_is_made_up_for(disk: SimDisk, autojump_clock: Clock) -> None:
+async def test_cancelled_flush_is_made_up_for(disk: SimDisk, autojump_clock: MockClock) -> None:
     """A flush that was cancelled moved nothing, and the next one covers what it left."""
     queues, log = ConsumeQueues(disk, TINY), Log()
     queues.put_all(log.many(60, "ABCDEFGH"))
@@ -293,7 +295,7 @@ async def test_cancelled_flush_is_made_up_for(disk: SimDisk, autojump_clock: Clo
     assert len(content(started(disk, log, log.end), "H")) == 7
 
 
-async def test_retention(disk: SimDisk, autojump_clock: Clock) -> None:
+async def test_retention(disk: SimDisk, autojump_clock: MockClock) -> None:
     """Queues follow the log's begin: files without a living record go, min offsets move."""
     queues, log = ConsumeQueues(disk, TINY), Log()
     queues.put_all(log.many(90))
@@ -304,7 +306,7 @@ async def test_retention(disk: SimDisk, autojump_clock: Clock) -> None:
     assert queues.expired_files == 6
 
 
-async def test_expired_queue_keeps_its_position(disk: SimDisk, autojump_clock: Clock) -> None:
+async def test_expired_queue_keeps_its_position(disk: SimDisk, autojump_clock: MockClock) -> None:
     """A queue of which nothing is left in the log goes on where it was, files or not."""
     queues, log = ConsumeQueues(disk, TINY), Log()
     queues.put_all(log.many(30, "AB"))
@@ -318,7 +320,7 @@ async def test_expired_queue_keeps_its_position(disk: SimDisk, autojump_clock: C
     assert again.next_offset("A", 0) == again.min_offset("A", 0) == 15
 
 
-async def test_marks_are_renewed_now_and_then(disk: SimDisk, autojump_clock: Clock) -> None:
+async def test_marks_are_renewed_now_and_then(disk: SimDisk, autojump_clock: MockClock) -> None:
     """New queues are marked by the next flush, known ones every few flushes."""
     queues, log = ConsumeQueues(disk, TINY), Log()
     seen = set()
