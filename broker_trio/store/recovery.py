@@ -182,7 +182,24 @@ class Recovery:
         )
         index_from = self._index.recover(begin.index_from, clean=facts.clean, marks_hold=ours)
         await trio.lowlevel.checkpoint()
-        return max(facts.min_offset, min(begin.scan_from, queues_from, index_from))
+        scan_from = min(begin.scan_from, queues_from)
+        if index_from < scan_from:
+            scan_from = await self._record_start(index_from)
+        return max(facts.min_offset, scan_from)
+
+    async def _record_start(self, physical_offset: int) -> int:
+        """A place to begin a scan: there, one byte before, or where the segment begins.
+
+        An index file that somebody else wrote knows where its last record begins, not where it
+        ends: it asks for what comes after that first byte.
+        """
+        segment = self._segments.find(physical_offset)
+        if segment is None:
+            return physical_offset
+        for place in (physical_offset, physical_offset - 1):
+            if place >= segment.base and await scans.record_at(segment, place) is not None:
+                return place
+        return segment.base
 
     async def _is_ours(self, facts: Facts) -> bool:
         """Whether nobody else wrote to this store since our marks."""
