@@ -6,6 +6,7 @@
 Answers carry the number of their question, so a question that was given up spoils no later one.
 """
 
+import contextlib
 import json
 import subprocess
 import threading
@@ -83,7 +84,8 @@ class Driver:
         """The end of its stdin is the end of it."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # it ended before us
+            self._process.stdin.close()
         try:
             self._process.wait(10)
         except subprocess.TimeoutExpired:

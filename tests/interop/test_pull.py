@@ -32,7 +32,7 @@ def test_pull_filters_by_tag_in_the_broker(
 def test_the_lite_consumer_goes_on_where_its_group_committed(
     cluster: Cluster, driver: Driver, topic: str, group: str
 ) -> None:
-    """What was committed is not seen again by the group's next member; another group starts anew."""
+    """The group's next member does not see again what was committed; another group sees all."""
     driver.ask(cluster, "send", "sync", topic, 20)
     assert numbers(driver.ask(cluster, "lite", group, topic, count=20)) == numbered(20)
     driver.ask(cluster, "send", "sync", topic, 8, body="later")

@@ -28,7 +28,7 @@ def test_a_send_that_needs_what_is_off_is_refused_and_not_stored(
         driver.ask(cluster, "send", kind, topic, 1, body="refused", **options)
     assert caught.value.code == code
     driver.ask(cluster, "send", "sync", topic, 1)
-    messages = driver.ask(cluster, "lite", group, topic, count=2, ms=1_500)
+    messages = driver.ask(cluster, "pull", group, topic)
     assert [message["body"] for message in messages] == ["m0"]
 
 

@@ -1,4 +1,5 @@
 import java.io.ByteArrayOutputStream;
+import java.io.OutputStream;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 import java.util.*;
@@ -31,13 +32,24 @@ import org.apache.rocketmq.tools.command.MQAdminStartup;
  */
 public class Scenarios {
     static final PrintStream OUT = System.out;
-    static final PrintStream ERR = System.err;
+    static final ThreadLocal<ByteArrayOutputStream> PRINTED = new ThreadLocal<>();
     static final Map<String, DefaultMQProducer> PRODUCERS = new HashMap<>();
     static final Map<String, DefaultMQPushConsumer> CONSUMERS = new ConcurrentHashMap<>();
     static final Map<String, List<Map<String, Object>>> GOT = new ConcurrentHashMap<>();
+    static final Map<String, AtomicBoolean> UNTIL = new ConcurrentHashMap<>();
 
     public static void main(String[] arguments) {
         if (arguments.length > 0) System.setProperty(RemotingCommand.SERIALIZE_TYPE_PROPERTY, arguments[0]);
+        System.setOut(split(OUT));
+        System.setErr(split(System.err));
+        Thread hurrying = new Thread(() -> {
+            while (true) {
+                try { Thread.sleep(50); } catch (InterruptedException e) { return; }
+                if (somebodyShutsDown()) hurry();
+            }
+        });
+        hurrying.setDaemon(true);
+        hurrying.start();
         Scanner in = new Scanner(System.in, "UTF-8");
         say(Map.of("id", 0, "value", "ready"));
         while (in.hasNextLine()) {
@@ -51,6 +63,23 @@ public class Scenarios {
             new Thread(() -> answer(plain.toArray(new String[0]), opt), "command " + plain.get(0)).start();
         }
         Runtime.getRuntime().halt(0);
+    }
+
+    /**
+     * A client that shuts down waits for its event thread, which looks up from its queue every 3 s: wake those
+     * that wait there, which does no more to them than that.
+     */
+    static void hurry() {
+        for (Map.Entry<Thread, StackTraceElement[]> e : Thread.getAllStackTraces().entrySet()) {
+            boolean waits = e.getKey().getState() == Thread.State.TIMED_WAITING && e.getValue().length > 5;
+            if (waits && e.getKey().getName().equals("NettyEventExecutor") && Arrays.stream(e.getValue())
+                .anyMatch(f -> f.getMethodName().equals("poll"))) e.getKey().interrupt();
+        }
+    }
+
+    static boolean somebodyShutsDown() {
+        return Thread.getAllStackTraces().values().stream().anyMatch(frames -> Arrays.stream(frames).anyMatch(
+            f -> f.getClassName().endsWith("ServiceThread") && f.getMethodName().equals("shutdown")));
     }
 
     static void answer(String[] plain, Map<String, String> opt) {
@@ -82,6 +111,7 @@ public class Scenarios {
             case "subscribe": return subscribe(w[1], w[2], opt);
             case "got": return got(w[1], opt);
             case "queues": return queues(w[1], opt);
+            case "enough": { UNTIL.remove(w[1]).set(true); return true; }
             case "stop": return stop(w[1]);
             case "pull": return pull(w[1], w[2], opt);
             case "lite": return lite(w[1], w[2], opt);
@@ -190,14 +220,15 @@ public class Scenarios {
         return out;
     }
 
-    /** Send from several threads for a while; what was acknowledged is told, failures are counted. */
+    /** Send from eight threads until "enough TOPIC"; what was acknowledged is told, failures are counted. */
     static Object until(String topic, Map<String, String> opt) throws Exception {
         DefaultMQProducer p = new DefaultMQProducer("interop_until");
         configure(p, opt);
         p.setRetryTimesWhenSendFailed(0);
         p.setSendMsgTimeout(2000);
         p.start();
-        long end = System.nanoTime() + Long.parseLong(opt.get("ms")) * 1_000_000L;
+        AtomicBoolean enough = new AtomicBoolean();
+        UNTIL.put(topic, enough);
         Set<String> acked = ConcurrentHashMap.newKeySet();
         AtomicInteger failed = new AtomicInteger();
         AtomicLong last = new AtomicLong();
@@ -205,7 +236,7 @@ public class Scenarios {
         for (int t = 0; t < 8; t++) {
             int thread = t;
             ex.submit(() -> {
-                for (int i = 0; System.nanoTime() < end; i++) {
+                for (int i = 0; !enough.get(); i++) {
                     String body = thread + "-" + i;
                     try {
                         SendResult r = p.send(new Message(topic, body.getBytes(StandardCharsets.UTF_8)));
@@ -218,7 +249,7 @@ public class Scenarios {
             });
         }
         ex.shutdown();
-        ex.awaitTermination(60, TimeUnit.SECONDS);
+        ex.awaitTermination(600, TimeUnit.SECONDS);
         p.shutdown();
         Map<String, Object> m = new LinkedHashMap<>();
         m.put("acked", new ArrayList<>(acked));
@@ -386,21 +417,33 @@ public class Scenarios {
         return out;
     }
 
-    /** mqadmin SUBCOMMAND ARGS… ('~' stands for a space): what it prints on either stream. One at a time. */
+    /** mqadmin SUBCOMMAND ARGS…: what it prints on either stream. One at a time: the tool has one name for all. */
     static synchronized Object mqadmin(String[] words, Map<String, String> opt) {
         ByteArrayOutputStream printed = new ByteArrayOutputStream();
-        PrintStream catcher = new PrintStream(printed, true);
         System.setProperty("rocketmq.namesrv.addr", opt.get("namesrv"));
-        System.setOut(catcher);
-        System.setErr(catcher);
+        PRINTED.set(printed);
         try {
-            for (int i = 0; i < words.length; i++) words[i] = words[i].replace("~", " ");
+            Admin.fresh();
             MQAdminStartup.main0(words, null);
         } finally {
-            System.setOut(OUT);
-            System.setErr(ERR);
+            PRINTED.remove();
         }
         return printed.toString(StandardCharsets.UTF_8);
+    }
+
+    /** Some commands keep a client of the first cluster that they saw: every run gets new ones. */
+    static class Admin extends MQAdminStartup {
+        static void fresh() { SUB_COMMANDS.clear(); }
+    }
+
+    /** What a thread prints goes into its own buffer where it has one, so that commands do not mix. */
+    static PrintStream split(PrintStream otherwise) {
+        return new PrintStream(new OutputStream() {
+            public void write(int b) { target().write(b); }
+            public void write(byte[] b, int off, int len) { target().write(b, off, len); }
+            ByteArrayOutputStream own() { return PRINTED.get(); }
+            PrintStream target() { return own() == null ? otherwise : new PrintStream(own(), true); }
+        }, true);
     }
 
     static void say(Object value) {
