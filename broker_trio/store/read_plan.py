@@ -22,7 +22,6 @@ from broker_trio.model.hashes import signed32
 from broker_trio.store.units import PRE_BLANK_SIZE, UNIT
 
 BYTES_MIN: Final = 100  # what a client asks for is at least this (as Apache has it)
-BYTES_MAX: Final = 128 << 20
 
 
 class GetStatus(Enum):
@@ -46,11 +45,12 @@ class Limits(NamedTuple):
     records: int
     size: int  # bytes
 
-    @classmethod
-    def of(cls, count_max: int, bytes_max: int | None, limits: "Limits") -> "Limits":
-        """The smaller of what a client asked for and `limits`."""
-        asked = BYTES_MAX if bytes_max is None else min(max(bytes_max, BYTES_MIN), BYTES_MAX)
-        return cls(min(max(count_max, 1), limits.records), min(asked, limits.size))
+    def asked(self, count_max: int, bytes_max: int | None) -> "Limits":
+        """These, or the smaller ones that a client asks for."""
+        records, size = self
+        if bytes_max is not None and bytes_max < size:
+            size = max(bytes_max, BYTES_MIN)
+        return Limits(min(max(count_max, 1), records), size)
 
 
 class Run(NamedTuple):
@@ -76,7 +76,7 @@ def plan_reads(
     codes: frozenset[int] | None,
     log_min: int,
 ) -> Plan:
-    """The plan for consecutive units from queue offset `begin` on; 4 µs for 32 of them."""
+    """The plan for consecutive units from queue offset `begin` on; 5 µs for 32 of them."""
     runs: list[Run] = []
     sizes: list[int] = []
     run_end = -1
@@ -84,6 +84,15 @@ def plan_reads(
     count_max, bytes_max = limits
     offset, status = begin, GetStatus.OFFSET_FOUND_NULL
     for position, size, code in UNIT.iter_unpack(units):
+        if position == run_end and codes is None:  # the usual case, with what cannot be left out
+            total += size
+            if total > bytes_max or count == count_max:
+                break
+            sizes.append(size)
+            run_end += size
+            count += 1
+            offset += 1
+            continue
         if size <= 0 or (count and (count >= count_max or total + size > bytes_max)):
             break
         offset += 1
