@@ -126,6 +126,7 @@ class CommitLog:
         """The slow way of `place`: find out what is in the way, and remove it or refuse."""
         self.check_writable(size)
         if size + FILLER_BYTES > self._config.commit_log_segment_bytes:
+            self._stats.refuse("too_large")
             raise Refused(
                 ResponseCode.MESSAGE_ILLEGAL,
                 f"{size} bytes do not fit a segment of {self._config.commit_log_segment_bytes} "

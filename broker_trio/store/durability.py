@@ -10,6 +10,7 @@ is repeated, and the first one that succeeds takes the refusal back.
 """
 
 import errno
+from collections.abc import Callable
 from typing import final
 
 import trio
@@ -38,9 +39,11 @@ class Durability:
         index: Index,
         dispatcher: Dispatcher,
         config: StoreConfig,
+        dispatch: Callable[[], None],
     ) -> None:
+        """`dispatch`: try again what a full disk kept pending."""
         self._disk, self._log, self._queues, self._index = disk, commit_log, queues, index
-        self._dispatcher, self._config = dispatcher, config
+        self._dispatcher, self._config, self._dispatch = dispatcher, config, dispatch
         self._marks = Watermarks()
         self._queues_durable = self._indexed_durable = 0
         self._queues_ms = self._index_ms = 0
@@ -50,7 +53,9 @@ class Durability:
         """Recovery brought all files to one end and wrote these marks."""
         self._marks = marks
         self._queues_durable, self._indexed_durable = marks.queues_durable, marks.indexed_durable
-        self._queues_ms = self._index_ms = newest_ms
+        self._queues_ms = newest_ms
+        before = checkpoints.load_checkpoint(self._disk)
+        self._index_ms = 0 if before is None else min(before.index_ms, newest_ms)
 
     def derived_to(self) -> int:
         """Everything before it is in consume queues and index, on disk: the log may lose it."""
@@ -80,27 +85,24 @@ class Durability:
                 await self._queues.flush(marks=closing)
                 self._queues_durable, self._queues_ms = queues_to, queues_ms
                 await self._index.flush(settle=closing)
-                if self._index.durable_offset >= queues_to:
-                    self._index_ms = queues_ms
+                if closing and self._index.durable_offset >= queues_to:
+                    self._index_ms = queues_ms  # in between our journal has what Apache would miss
                 self._indexed_durable = max(self._indexed_durable, self._index.durable_offset)
             except OSError as error:
                 self._dispatcher.stall(error)
                 return False
             self._dispatcher.resume()
-            self._dispatcher.dispatch(self._confirmed())
+            self._dispatch()
             return True
 
-    def _confirmed(self) -> int:
-        sync = self._config.flush_disk_type == "SYNC_FLUSH"
-        return self._log.flushed_offset if sync else self._log.written_offset
-
-    async def checkpoint(self) -> bool:
+    async def checkpoint(self, *, closing: bool = False) -> bool:
         """Write the marks down if they moved; False for no space. Raises `StoreFailed`."""
         async with self._turn:
             newest = self._log.newest_flushed
             now = (self._log.flushed_offset, self._queues_durable, self._indexed_durable)
             old = self._marks
-            if now == (old.log_flushed, old.queues_durable, old.indexed_durable):
+            same = now == (old.log_flushed, old.queues_durable, old.indexed_durable)
+            if same and not closing:
                 return True
             newest_ms = 0 if newest is None else newest.store_timestamp_ms
             saved = checkpoints.Checkpoint(newest_ms, self._queues_ms, self._index_ms)
@@ -132,4 +134,4 @@ class Durability:
 
     async def close(self) -> bool:
         """The last round of a clean stop; False where the stop cannot be a clean one."""
-        return await self.flush(closing=True) and await self.checkpoint()
+        return await self.flush(closing=True) and await self.checkpoint(closing=True)

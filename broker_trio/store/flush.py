@@ -11,7 +11,7 @@ flush returned; if one fails, the store has failed: Linux marks the lost pages c
 fsync would call them safe.
 
     mode          a flush begins
-    SYNC_FLUSH    as soon as somebody waits, and every flush_interval_ms while bytes are dirty
+    SYNC_FLUSH    as soon as something is written: readers wait for it, too
     ASYNC_FLUSH   every flush_interval_ms, earlier when half of unflushed_bytes_max is reached
 
 A waiter that `flush_timeout_ms` did not serve is told False: its bytes are in the log and may
@@ -88,6 +88,11 @@ class Flusher:
                 raise StoreFailed(*self._log.failure.args) from self._log.failure
             self._wanted.set()
             await self._progress.wait()
+
+    def kick(self) -> None:
+        """Begin a flush if anything is dirty: SYNC_FLUSH, also for messages nobody waits for."""
+        if self._log.written_offset > self._log.flushed_offset:
+            self._wanted.set()
 
     def kick_if_half(self) -> None:
         """Begin to write back before the limit refuses anybody."""

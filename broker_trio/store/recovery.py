@@ -288,7 +288,7 @@ class Recovery:
         had_any = bool(self._segments.all or self._segments.behind_gap)
         while self._segments.behind_gap or self._is_last_behind(plan.end):
             path = self._segments.drop_last().path
-            log.warning("recovery.dropped", path=path, end=plan.end)
+            log.info("recovery.dropped", path=path, end=plan.end)
         if had_any:  # the names that are kept need not be on disk either
             await self._disk.sync_folder(COMMIT_LOG_FOLDER)
         touched = self._segments.repair()

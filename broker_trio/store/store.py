@@ -73,7 +73,7 @@ class Store:
         )
         self._flusher = Flusher(disk, clock, self.log, config, self.stats, self.dispatch)
         self._durability = Durability(
-            disk, self.log, self.queues, self.index, self._dispatcher, config
+            disk, self.log, self.queues, self.index, self._dispatcher, config, self.dispatch
         )
         self.retention = Retention(
             disk,
@@ -109,9 +109,11 @@ class Store:
         Before any answer to it is sent. Raises `StoreFailed`.
         """
         self.log.write_out()
-        if not self._sync:
+        if self._sync:
+            self._flusher.kick()
+        else:
             self._dispatcher.dispatch(self.log.written_offset)
-        self._flusher.kick_if_half()
+            self._flusher.kick_if_half()
 
     def dispatch(self) -> None:
         """Everything that is confirmed and not dispatched yet."""
@@ -154,13 +156,17 @@ class Store:
         self.stats.recovery_seconds = recovered.seconds
         self.recovered = recovered
         self.retention.check_space()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._flusher.run)
-            nursery.start_soon(self._flusher.expire)
-            nursery.start_soon(self._durability.run)
-            nursery.start_soon(self.retention.run)
-            nursery.start_soon(self._run_index)
-            task_status.started(recovered)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._flusher.run)
+                nursery.start_soon(self._flusher.expire)
+                nursery.start_soon(self._durability.run)
+                nursery.start_soon(self.retention.run)
+                nursery.start_soon(self._run_index)
+                task_status.started(recovered)
+        finally:
+            self.log.segments.close()
+            self.queues.close()
 
     async def _run_index(self) -> None:
         try:

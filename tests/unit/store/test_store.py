@@ -256,9 +256,11 @@ async def test_marks_follow_what_is_on_disk(autojump_clock: object) -> None:
     assert (marks.log_flushed, marks.queues_durable, marks.indexed_durable) == (end, end, end)
     assert marks.anchor.physical_offset == last.physical_offset
     stored_ms = last.store_timestamp_ms
-    assert checkpoint == Checkpoint(stored_ms, stored_ms, stored_ms)
-    recovered = await live(disk, SYNC, checks(journal))
+    # Without our journal the index files may lack slots: to Apache they are safe after a stop only.
+    assert checkpoint == Checkpoint(stored_ms, stored_ms, 0)
+    recovered = await live(disk, SYNC, checks(journal), stop=True)
     assert (recovered.scanned_from, recovered.records) == (end, 0)
+    assert load_checkpoint(disk) == Checkpoint(stored_ms, stored_ms, stored_ms)
 
 
 async def test_an_idle_store_does_not_write(autojump_clock: object) -> None:
