@@ -1,8 +1,12 @@
 """`broker-trio sim SCENARIO --seed N`: run a simulated cluster again, exactly as it was.
 
+    broker-trio sim                                   the scenarios that there are
+    broker-trio sim power_loss --seed 4711            one run: numbers, and a digest of all events
+    broker-trio sim power_loss --seed 0 --count 1000  a thousand seeds; stops at the first failure
+
 A scenario is a name of testing/scenarios/catalogue.py, or `module:function` for an async function
 of a World (testing/world.py). A failing test prints seed and scenario; equal seeds give equal
-traces, which are printed as a digest of all that happened.
+traces. A failure is shown as it is, with its last events, and exits with 1.
 """
 
 import importlib
@@ -14,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from broker_trio.cli.output import json_option, print_json
+from broker_trio.cli.output import json_option, print_json, print_table
 
 if TYPE_CHECKING:
     from broker_trio.testing.simulate import SimResult
@@ -24,25 +28,55 @@ SEED: Final = click.IntRange(0, (1 << 63) - 1)
 
 
 @click.command()
-@click.argument("scenario")
-@click.option("--seed", type=SEED, required=True, help="The run to replay.")
+@click.argument("scenario", required=False)
+@click.option("--seed", type=SEED, default=0, show_default=True, help="The run to replay.")
+@click.option(
+    "--count", type=click.IntRange(min=1), default=1, help="Run so many seeds from it on."
+)
 @click.option("--logs", is_flag=True, help="The programs' logs on stderr.")
 @json_option
-def sim(*, scenario: str, seed: int, logs: bool, as_json: bool) -> None:
-    """Replay a simulated cluster run: SCENARIO is a name, or module:function.
+def sim(*, scenario: str | None, seed: int, count: int, logs: bool, as_json: bool) -> None:
+    """Replay a simulated cluster run: SCENARIO is a name, or module:function; without one, list.
 
-    Virtual hours take seconds, and nothing of this machine is touched. A failure is shown as it
-    is, with what happened last, and exits with 1.
+    Virtual hours take seconds, and nothing of this machine is touched.
     """
+    if scenario is None:
+        show_scenarios(as_json=as_json)
+        return
     if logs:
         from broker_trio.cli.roles import log_to_stderr  # noqa: PLC0415
 
         log_to_stderr(as_json=False)
+    for each in range(seed, seed + count):
+        show_run(scenario, each, logs=logs, as_json=as_json)
+
+
+def show_scenarios(*, as_json: bool) -> None:
+    """Name and first line of each."""
+    from broker_trio.testing.scenarios import catalogue  # noqa: PLC0415
+
+    rows = [(name, summary_of(function)) for name, function in catalogue.SCENARIOS.items()]
+    if as_json:
+        print_json([{"scenario": name, "summary": summary} for name, summary in rows])
+    else:
+        print_table("", ("SCENARIO", "WHAT"), rows)
+
+
+def summary_of(function: object) -> str:
+    """The first line of its docstring."""
+    return (function.__doc__ or "").strip().partition("\n")[0]
+
+
+def show_run(scenario: str, seed: int, *, logs: bool, as_json: bool) -> None:
+    """Run one seed and print its numbers."""
     began = time.monotonic()
     result = replay(scenario, seed, logs=logs)
+    numbers = result.value._asdict() if hasattr(result.value, "_asdict") else {}
     figures: dict[str, Any] = {
         "scenario": scenario,
         "seed": seed,
+        "verdict": "passed",
+        **numbers,
         "events": result.events,
         "virtual_seconds": round(result.seconds, 6),
         "real_seconds": round(time.monotonic() - began, 3),
@@ -51,9 +85,11 @@ def sim(*, scenario: str, seed: int, logs: bool, as_json: bool) -> None:
     if as_json:
         print_json(figures)
         return
+    counts = "".join(f", {name} {count}" for name, count in numbers.items())
     click.echo(
-        f"{scenario} seed {seed}: {result.events} events, {result.seconds:.3f} virtual seconds in "
-        f"{figures['real_seconds']} s, trace {result.trace[:16]}"
+        f"{scenario} seed {seed}: passed{counts}; {result.events} events, "
+        f"{result.seconds:.3f} virtual seconds in {figures['real_seconds']} s, "
+        f"trace {result.trace[:16]}"
     )
 
 

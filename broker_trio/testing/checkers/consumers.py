@@ -103,11 +103,15 @@ class NeverEarly:
 class HeldPullsAnswered:
     """I14: a consumer that waits at the end has an acknowledged message 100 ms later."""
 
+    def __init__(self, *, since: float = 0.0) -> None:
+        """`since`: when all consumers wait, in virtual seconds."""
+        self._since = since
+
     def check(self, history: History) -> None:
         first = first_reads(history)
         consumers = sorted({got.consumer for got in history.got})
         for sent in history.sent:
-            if sent.outcome is not Outcome.ACKED or sent.delay_level:
+            if sent.outcome is not Outcome.ACKED or sent.delay_level or sent.began < self._since:
                 continue
             for consumer in consumers:
                 got = first.get((consumer, sent.body))

@@ -1,6 +1,6 @@
 """What a checker is, what it raises, and how many of them judge one run.
 
-    for checker in CHECKERS: checker.check(history)      raises Violation at the first broken promise
+    for checker in checkers: checker.check(history)    raises Violation at the first broken promise
 
 A checker is a few lines over a `History`: it knows no broker, no store and no simulator, so that a
 unit test hands it a record made by hand, sound or broken.
@@ -29,7 +29,7 @@ class Checker(Protocol):
 
 
 class Verdict(NamedTuple):
-    """A run that passed, in numbers. `faults`: ends of brokers' processes and machines until the heal."""
+    """A run that passed, in numbers. `faults`: how often a broker's process or machine ended."""
 
     sent: int
     acked: int

@@ -1,1 +1,1 @@
-"""Whole programs in one simulated world, the clients that use them, and a record of all they saw."""
+"""Whole programs in one simulated world, the clients that use them, and what these saw."""

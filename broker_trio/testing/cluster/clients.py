@@ -9,7 +9,7 @@ Clients live through everything that happens to the cluster: whatever a call rai
 up in the history, and they go on. They may be killed themselves, as any node.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, final
 
 import trio
@@ -26,19 +26,29 @@ from broker_trio.remoting.bridge import through
 from broker_trio.remoting.client import RemotingClient, Unreachable
 from broker_trio.runtime.seams import Entropy
 from broker_trio.testing.cluster.cluster import Cluster
-from broker_trio.testing.cluster.history import Got, Outcome, Placed, Sent, Stood
+from broker_trio.testing.cluster.history import Back, Got, Outcome, Placed, Sent, Stood
 from broker_trio.testing.world import Node
 from broker_trio.wire.headers.send import ConsumerSendMsgBackRequestHeader
 
 CALL_S: Final = 3.0  # patience with one call
 PAUSE_S: Final = 0.2  # after a call that failed
+REFRESH_S: Final = 2.0  # between two looks for new queues, once every topic was found
 HOLD_MS: Final = 5_000
 COUNT_MAX: Final = 32
 TROUBLE: Final = (BrokerRefused, NoAnswer, NoRoute, Unreachable)
-STORED_CODES: Final = (ResponseCode.FLUSH_DISK_TIMEOUT,)
 
-Handle = Callable[[Got], bool]
-"""What a consumer does with a message: false sends it back for a retry."""
+Handle = Callable[[Got], int | None]
+"""What a consumer does with a message: None handled it, a delay level sends it back for a retry."""
+
+
+def handled(_: Got) -> int | None:
+    """Every message can be handled."""
+    return None
+
+
+def group_of(consumer: str) -> str:
+    """The group of a simulated consumer."""
+    return f"cg-{consumer}"
 
 
 def body_of(producer: str, number: int, entropy: Entropy) -> bytes:
@@ -147,11 +157,16 @@ class SimConsumer:
         name: str,
         topics: tuple[str, ...],
         *,
-        handle: Handle = lambda _: True,
+        handle: Handle = handled,
+        retries_max: int = 16,
         hold_ms: int = HOLD_MS,
     ) -> None:
-        """`handle` false sends the message back to its broker for a later retry."""
-        self.name, self.group, self.topics = name, f"cg-{name}", topics
+        """Topics may be its own retry topic, as `retry_topic(group)` names it.
+
+        `retries_max`: after so many a message that is sent back becomes a dead letter.
+        """
+        self.name, self.group, self.topics = name, group_of(name), topics
+        self.retries_max = retries_max
         self.reached: dict[tuple[str, str, int], int] = {}  # queue to the offset it goes on at
         self._cluster, self._handle, self._hold_ms = cluster, handle, hold_ms
         self.node = cluster.world.node(name, self._main)
@@ -164,17 +179,29 @@ class SimConsumer:
             calls = Calls(client, timeout_s=CALL_S)
             nameservers = Nameservers(calls, self._cluster.nameserver_addresses)
             puller = Puller(calls, nameservers, self.group)
-            known: set[MessageQueue] = set()
+            known: dict[MessageQueue, None] = {}
             while True:  # topics come to be, and routes come back, while we live
                 for topic in self.topics:
-                    try:
-                        queues = await puller.queues(topic)
-                    except TROUBLE:
-                        continue
-                    for queue in [queue for queue in queues if queue not in known]:
-                        known.add(queue)
-                        nursery.start_soon(self._read, calls, puller, queue, queues[queue])
-                await trio.sleep(PAUSE_S)
+                    await self._find(topic, known, calls, puller, nursery)
+                found = {queue.topic for queue in known}
+                await trio.sleep(PAUSE_S if found < set(self.topics) else REFRESH_S)
+
+    async def _find(
+        self,
+        topic: str,
+        known: dict[MessageQueue, None],
+        calls: Calls,
+        puller: Puller,
+        nursery: trio.Nursery,
+    ) -> None:
+        """Begin to read the queues of a topic that are not read yet."""
+        try:
+            queues = await puller.queues(topic)
+        except TROUBLE:
+            return
+        for queue in [queue for queue in queues if queue not in known]:
+            known[queue] = None
+            nursery.start_soon(self._read, calls, puller, queue, queues[queue])
 
     async def _read(self, calls: Calls, puller: Puller, queue: MessageQueue, address: str) -> None:
         offset = -1
@@ -185,8 +212,9 @@ class SimConsumer:
                 pulled = await puller.pull(queue, address, offset, wait_ms=self._hold_ms)
                 for message in pulled.messages:
                     got = self._note(queue, message)
-                    if not self._handle(got):
-                        await self._send_back(calls, address, message)
+                    level = self._handle(got)
+                    if level is not None:
+                        await self._send_back(calls, address, message, level)
                 moved = pulled.next_offset != offset
                 offset = pulled.next_offset
                 self.reached[queue.broker_name, queue.topic, queue.queue_id] = offset
@@ -215,14 +243,23 @@ class SimConsumer:
         self._cluster.world.log("got", self.name, *place)
         return got
 
-    async def _send_back(self, calls: Calls, address: str, message: MessageExt) -> None:
+    async def _send_back(self, calls: Calls, address: str, message: MessageExt, level: int) -> None:
         header = ConsumerSendMsgBackRequestHeader(
             offset=message.physical_offset,
             group=self.group,
-            delay_level=0,
+            delay_level=level,
             origin_topic=message.topic,
+            max_reconsume_times=self.retries_max,
         )
-        await calls.ask(address, RequestCode.CONSUMER_SEND_MSG_BACK, header)
+        began, accepted = trio.current_time(), False
+        try:
+            await calls.ask(address, RequestCode.CONSUMER_SEND_MSG_BACK, header)
+            accepted = True
+        finally:
+            ended, times = trio.current_time(), message.reconsume_times
+            back = Back(self.name, self.group, message.body, times, level, began, ended, accepted)
+            self._cluster.history.backs.append(back)
+            self._cluster.world.log("back", self.name, message.queue_offset, level, accepted)
 
 
 async def drain(cluster: Cluster, topics: tuple[str, ...]) -> None:
@@ -233,13 +270,21 @@ async def drain(cluster: Cluster, topics: tuple[str, ...]) -> None:
         nameservers = Nameservers(calls, cluster.nameserver_addresses)
         puller = Puller(calls, nameservers, "cg-drain")
         for topic in topics:
-            for queue, address in (await puller.queues(topic)).items():
+            for queue, address in (await _queues(puller, topic)).items():
                 await _drain_queue(cluster, puller, queue, address)
 
 
-async def _drain_queue(
-    cluster: Cluster, puller: Puller, queue: MessageQueue, address: str
-) -> None:
+async def _queues(puller: Puller, topic: str) -> dict[MessageQueue, str]:
+    """None where nothing was ever retried, or died; any other topic must have a route."""
+    try:
+        return await puller.queues(topic)
+    except NoRoute:
+        if not topic.startswith("%"):
+            raise
+        return {}
+
+
+async def _drain_queue(cluster: Cluster, puller: Puller, queue: MessageQueue, address: str) -> None:
     history = cluster.history
     low, high = await puller.bounds(queue, address)
     key = (queue.broker_name, queue.topic, queue.queue_id)
@@ -263,7 +308,7 @@ async def _drain_queue(
     cluster.world.log("drained", *key, low, high)
 
 
-async def note_offsets(cluster: Cluster, consumers: list[SimConsumer]) -> None:
+async def note_offsets(cluster: Cluster, consumers: Sequence[SimConsumer]) -> None:
     """Ask the brokers where each group stands in every queue that exists."""
     network = cluster.world.network.boot("offsets")
     async with RemotingClient(through(network)) as client:
@@ -272,7 +317,7 @@ async def note_offsets(cluster: Cluster, consumers: list[SimConsumer]) -> None:
         for consumer in consumers:
             puller = Puller(calls, nameservers, consumer.group)
             for topic in consumer.topics:
-                for queue, address in (await puller.queues(topic)).items():
+                for queue, address in (await _queues(puller, topic)).items():
                     committed = await puller.begin_offset(queue, address, Start.FIRST)
                     _, end = await puller.bounds(queue, address)
                     place = (queue.broker_name, topic, queue.queue_id)

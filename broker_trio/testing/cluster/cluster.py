@@ -19,7 +19,7 @@ import msgspec
 import trio
 
 from broker_trio.broker.app import BrokerApp
-from broker_trio.broker.config import BrokerConfig, HttpSection, PullSection
+from broker_trio.broker.config import BrokerConfig, HttpSection
 from broker_trio.model.errors import StoreFailed
 from broker_trio.namesrv.app import NameserverApp
 from broker_trio.namesrv.config import HttpSection as NameserverHttp
@@ -64,7 +64,6 @@ class Cluster:
         brokers: int = 1,
         nameservers: int = 1,
         store: StoreConfig = SMALL,
-        pull: PullSection = PullSection(),
         tolerates: tuple[type[Exception], ...] = (),
         plant: Plant = sound,
     ) -> None:
@@ -74,7 +73,7 @@ class Cluster:
         self.broker_names = [f"b{number}" for number in range(brokers)]
         self.nameserver_apps: dict[str, NameserverApp] = {}
         self.apps: dict[str, BrokerApp] = {}
-        self.store, self._pull, self._plant = store, pull, plant
+        self.store, self._plant = store, plant
         self._ready: dict[str, trio.Event] = {}
         for name in self.nameserver_names:
             world.node(name, self._nameserver)
@@ -121,7 +120,6 @@ class Cluster:
             allow_insecure_listen=True,
             http=HttpSection(address=""),
             store=self.store,
-            pull=self._pull,
         )
 
     @property
@@ -172,6 +170,11 @@ class Cluster:
         await self.node(name).stopped()
         self.begin(name)
         await self.ready(name)
+
+    async def begin_again(self, name: str) -> None:
+        """Start it once its last process has ended; it may fail to come up."""
+        await self.node(name).stopped()
+        self.begin(name)
 
     async def up_again(self, name: str) -> int:
         """The same where faults may be armed: start until one start comes through; how many."""

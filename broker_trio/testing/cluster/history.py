@@ -2,6 +2,8 @@
 
     Sent     one attempt of a producer: when, what, and how it ended
     Got      one delivery to a consumer: when, from where, which bytes
+    Back     one message that a consumer sent back to be retried
+    Stood    one answer about where a group stands
     Placed   one message as it lies in a queue in the end, read by a drain
     Life     what happened to one broker's process and machine, in the order of time
 
@@ -9,7 +11,7 @@ How an attempt ended:
 
     ACKED      SEND_OK: the promise holds, with `durability` "disk" or "memory"
     REFUSED    a code that says the message is not stored
-    UNKNOWN    no answer, a broken connection, or stored-but-not-durable: stored or not, at most once
+    UNKNOWN    no answer, a broken connection, or stored-but-not-durable: stored once, or not
     NOT_SENT   it never left the client
     PENDING    the run, or the client, ended first: the same as UNKNOWN
 
@@ -73,6 +75,19 @@ class Got(NamedTuple):
     at: float
     store_ms: int
     reconsume_times: int
+
+
+class Back(NamedTuple):
+    """A message that a consumer could not handle and sent back for a retry at a delay level."""
+
+    consumer: str
+    group: str
+    body: bytes
+    reconsume_times: int  # of the delivery that failed
+    level: int
+    began: float
+    ended: float
+    accepted: bool  # else the outcome is unknown, or it was refused
 
 
 class Placed(NamedTuple):
@@ -145,6 +160,7 @@ class History:
 
     sent: list[Sent] = field(default_factory=list)
     got: list[Got] = field(default_factory=list)
+    backs: list[Back] = field(default_factory=list)
     stood: list[Stood] = field(default_factory=list)
     lives: dict[str, Life] = field(default_factory=dict)
     placed: list[Placed] = field(default_factory=list)

@@ -7,7 +7,7 @@ somebody asks for them: there are many, and the same seed gives them again.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from typing import Final, Protocol
 
@@ -15,7 +15,7 @@ import structlog
 
 from broker_trio.testing.checkers.verdict import Verdict
 from broker_trio.testing.cluster.cluster import Plant, sound
-from broker_trio.testing.scenarios import crashes, plain
+from broker_trio.testing.scenarios import crashes, network, plain, resources, retries
 from broker_trio.testing.simulate import SimResult, simulate
 from broker_trio.testing.world import World
 
@@ -28,6 +28,13 @@ class Scenario(Protocol):
 
 SCENARIOS: Final[dict[str, Scenario]] = {
     "send_and_pull": plain.send_and_pull,
+    "long_poll": plain.long_poll,
+    "delays": plain.delays,
+    "retries": retries.retries,
+    "disk_full": resources.disk_full,
+    "overload": resources.overload,
+    "partition": network.partition,
+    "nameserver_loss": network.nameserver_loss,
     "power_loss": crashes.power_loss,
     "kill9": crashes.kill9,
     "fsync_error": crashes.fsync_error,
@@ -35,7 +42,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
 
 
 def run(name: str, seed: int, *, plant: Plant = sound, logs: bool = False) -> SimResult[Verdict]:
-    """Run a scenario. Raises `Violation`, or whatever ended it, with the command that repeats it."""
+    """Run a scenario. Raises `Violation`, or whatever ended it, and says how to repeat it."""
     scenario = SCENARIOS[name]
 
     async def main(world: World) -> Verdict:

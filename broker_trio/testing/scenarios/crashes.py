@@ -2,8 +2,8 @@
 
     power_loss     SYNC_FLUSH; power off at a random disk operation, also while it recovers:
                    nothing acknowledged is ever lost
-    kill9          ASYNC_FLUSH; kill −9 at a random disk operation loses nothing acknowledged; a
-                   power loss in between may take what was not flushed, and no more
+    kill9          ASYNC_FLUSH; kill −9 at a random disk operation loses nothing acknowledged, nor
+                   does a clean stop; a power loss may take what was not flushed, and no more
     fsync_error    a write, fsync or rename fails: the broker ends by StoreFailed, and nothing that
                    it acknowledged is lost even if the power goes next
 
@@ -17,6 +17,7 @@ from typing import Final
 import trio
 
 from broker_trio.model.errors import StoreFailed
+from broker_trio.testing.checkers.consumers import NeverEarly
 from broker_trio.testing.checkers.verdict import Verdict, Violation
 from broker_trio.testing.cluster.clients import SimConsumer, SimProducer
 from broker_trio.testing.cluster.closing import conclude
@@ -30,15 +31,17 @@ ENDLESS: Final = 1_000_000  # attempts: until halted
 OPERATIONS_MAX: Final = 80  # an armed operation comes within a second or two of traffic
 RECOVERY_OPERATIONS_MAX: Final = 30  # of a start
 ROUNDS: Final = 4
+DELAY_S: Final = 2.0  # of level 1, and a second
 
 
 class _Traffic:
-    """Two producers and a consumer that go on whatever happens."""
+    """Two producers, one of delayed messages too, and a consumer that go on whatever happens."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         self.producers = [
-            SimProducer(cluster, f"p{number}", TOPIC, pause_s=0.03) for number in range(2)
+            SimProducer(cluster, "p0", TOPIC, pause_s=0.04),
+            SimProducer(cluster, "p1", TOPIC, pause_s=0.04, delays=(0, 0, 1)),
         ]
         self.consumers = [SimConsumer(cluster, "c0", (TOPIC,))]
 
@@ -53,6 +56,13 @@ class _Traffic:
             producer.halt()
         for producer in self.producers:
             await producer.done()
+
+    async def conclude(self, *, sync: bool) -> Verdict:
+        """Heal and judge; delayed messages get their time."""
+        checkers = [*always(self.consumers, sync=sync), NeverEarly(late_s=None)]
+        return await conclude(
+            self.cluster, self.consumers, checkers, topics=(TOPIC,), wait_s=DELAY_S
+        )
 
 
 async def _end_by_operation(cluster: Cluster, operation: int, *, power: bool) -> None:
@@ -80,9 +90,7 @@ async def power_loss(world: World, *, plant: Plant = sound) -> Verdict:
         await cluster.up_again(BROKER)
         await trio.sleep(rng.uniform(0, 1.5))
     await traffic.halt()
-    return await conclude(
-        cluster, traffic.consumers, always(traffic.consumers, sync=True), topics=(TOPIC,)
-    )
+    return await traffic.conclude(sync=True)
 
 
 async def kill9(world: World, *, plant: Plant = sound) -> Verdict:
@@ -93,14 +101,16 @@ async def kill9(world: World, *, plant: Plant = sound) -> Verdict:
     traffic.go()
     for _ in range(ROUNDS):
         await trio.sleep(rng.uniform(0, 1.5))
-        await _end_by_operation(cluster, rng.randint(1, OPERATIONS_MAX), power=rng.random() < 0.3)
+        if rng.random() < 0.2:
+            await cluster.stop(BROKER)
+        else:
+            operation = rng.randint(1, OPERATIONS_MAX)
+            await _end_by_operation(cluster, operation, power=rng.random() < 0.3)
         if rng.random() < 0.3:
             cluster.node(BROKER).disk.faults.kill_at(rng.randint(1, RECOVERY_OPERATIONS_MAX))
         await cluster.up_again(BROKER)
     await traffic.halt()
-    return await conclude(
-        cluster, traffic.consumers, always(traffic.consumers, sync=False), topics=(TOPIC,)
-    )
+    return await traffic.conclude(sync=False)
 
 
 FAILING: Final[tuple[tuple[Kind, str], ...]] = (
@@ -131,7 +141,9 @@ async def fsync_error(world: World, *, plant: Plant = sound) -> Verdict:
         await trio.sleep(rng.uniform(0.2, 1.0))
         kind, path = rng.choice(FAILING)
         times = rng.choice((1, None))
-        node.disk.faults.fail(kind, path=path, number=errno.EIO, times=times, skip=rng.randint(0, 3))
+        node.disk.faults.fail(
+            kind, path=path, number=errno.EIO, times=times, skip=rng.randint(0, 3)
+        )
         world.log("armed", kind, path, times)
         await _until_failed(cluster)
         if rng.random() < 0.5:
@@ -139,18 +151,17 @@ async def fsync_error(world: World, *, plant: Plant = sound) -> Verdict:
         node.disk.faults.clear()  # the operator changed the disk's cable
         await cluster.up(BROKER)
     await traffic.halt()
-    return await conclude(
-        cluster, traffic.consumers, always(traffic.consumers, sync=sync), topics=(TOPIC,)
-    )
+    return await traffic.conclude(sync=sync)
 
 
 async def _until_failed(cluster: Cluster) -> None:
-    """Within 10 s the armed error was met; then the process ends at once, and by StoreFailed."""
+    """Within 4 s the armed error was met; then the process ends at once, and by StoreFailed."""
     node = cluster.node(BROKER)
     met = node.disk.faults.errors
-    with trio.move_on_after(10.0):
-        while node.running and node.disk.faults.errors == met:
-            await trio.sleep(0.01)
+    for _ in range(400):
+        if not node.running or node.disk.faults.errors != met:
+            break
+        await trio.sleep(0.01)
     if node.disk.faults.errors == met:
         node.kill()  # nothing of that kind happened: a roll of a segment is rare
         await node.stopped()

@@ -1,0 +1,61 @@
+"""Whole clusters under faults: some seeds of every scenario here, thousands in the soak.
+
+A failure says its seed, what happened last, and the command that runs it again. A seed that has
+ever failed is named in `PINNED` with what it found.
+"""
+
+import pytest
+
+from broker_trio.testing.scenarios.catalogue import SCENARIOS, run
+
+SEEDS = {
+    "send_and_pull": 4,
+    "long_poll": 5,
+    "delays": 4,
+    "retries": 6,
+    "disk_full": 12,
+    "overload": 5,
+    "partition": 4,
+    "nameserver_loss": 2,
+    "power_loss": 14,
+    "kill9": 10,
+    "fsync_error": 6,
+}
+"""Half a minute of one core together; the seeds are 0, 1, …"""
+
+SOAK = range(1_000, 3_000, 50)
+
+PINNED = {
+    ("kill9", 17): "the name of a segment was not synced by a recovery, and lost with the power",
+    ("power_loss", 5): "a topic restored from the log had fewer queues than producers knew of",
+}
+
+
+def test_every_scenario_is_run() -> None:
+    """None is forgotten in the table above."""
+    assert SEEDS.keys() == SCENARIOS.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "seed"), [(name, seed) for name, count in SEEDS.items() for seed in range(count)]
+)
+def test_promises_hold(name: str, seed: int) -> None:
+    """Every promise of the checkers holds, and the run did something."""
+    verdict = run(name, seed).value
+    assert verdict.acked > 0
+    assert verdict.stored >= verdict.acked or name in {"kill9", "fsync_error"}
+
+
+@pytest.mark.parametrize(("name", "seed"), PINNED)
+def test_seeds_that_found_a_bug_once(name: str, seed: int) -> None:
+    """They pass now."""
+    run(name, seed)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", SOAK)
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_promises_hold_for_long(name: str, seed: int) -> None:
+    """The same for thousands of seeds, 50 in one test."""
+    for each in range(seed, seed + SOAK.step):
+        run(name, each)
