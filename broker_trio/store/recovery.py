@@ -266,8 +266,6 @@ class Recovery:
         self.progress.begin("syncing", 0)
         for segment in {segment.base: segment for segment in touched}.values():
             await segment.file.flush()
-        if self._segments.all:  # a name that can be listed need not be on the disk either
-            await self._disk.sync_folder(COMMIT_LOG_FOLDER)
         self._queues.truncate(plan.end)
         self._index.truncate(plan.end)
         self._queues.correct_min(self._segments.min_offset)
