@@ -168,14 +168,17 @@ class Send:
     def _send_one(
         self, request: Request, target: Target, draft: Draft, header: SendMessageRequestHeader
     ) -> Response | Parked:
+        if not draft.body:  # clients would hand their users a null
+            raise Refused(ResponseCode.MESSAGE_ILLEGAL, "the message has no body")
         scanned = self._scan(target, (header.properties or "").encode(), len(draft.body))
         draft.properties, draft.tags_code = scanned.stored, scanned.tags_code
+        asked = draft.queue_id  # the answer names it even where the message waits elsewhere first
         if scanned.special or target.is_retry:
             draft = self._special(draft, scanned, header)
         appended = self._store.append(draft)
         self._count(target, 1, appended.size)
         message_id = f"{self._id_prefix}{appended.physical_offset:016X}"
-        return self._answer(request, draft, appended, message_id, scanned)
+        return self._answer(request, asked, appended, message_id, scanned)
 
     def _special(self, draft: Draft, scanned: Scanned, header: SendMessageRequestHeader) -> Draft:
         """A message that is stored as something else than what was sent."""
@@ -220,7 +223,7 @@ class Send:
         ids = ",".join([f"{prefix}{one.physical_offset:016X}" for one in appended])
         first = appended[0]
         last = first._replace(next_physical_offset=appended[-1].next_physical_offset)
-        return self._answer(request, draft, last, ids, Scanned(wait=wait))
+        return self._answer(request, draft.queue_id, last, ids, Scanned(wait=wait))
 
     def _items(self, target: Target, body: bytes) -> tuple[list[BatchItem], bool]:
         """The batch's messages as they are stored, and whether anybody waits for the disk."""
@@ -248,13 +251,13 @@ class Send:
         totals.put_bytes += size
 
     def _answer(
-        self, request: Request, draft: Draft, appended: Appended, message_id: str, scanned: Scanned
+        self, request: Request, queue_id: int, appended: Appended, message_id: str, scanned: Scanned
     ) -> Response | Parked:
         wait = self._sync and scanned.wait
         reply = SendReply(
             self._durable_suffix if wait else self._memory_suffix,
             message_id,
-            draft.queue_id,
+            queue_id,
             appended.queue_offset,
             scanned.uniq_key,
         )
