@@ -39,6 +39,7 @@ class Trust(NamedTuple):
     durable: int
     clean: bool
     marks_hold: bool
+    log_min: int
 
 
 @final
@@ -99,7 +100,8 @@ class QueueStart:
         adopt = trust.clean and self._marks.physical_end == trust.durable and not lost
         if not (adopt and mark is not None and queue.adopt(*mark)):
             queue.recover(trust.durable, check)
-            self.min_physical = 0
+            queue.correct_min(trust.log_min)
+            self.min_physical = min(self.min_physical, trust.log_min)
         if mark is None:
             return lost
         if comparable and mark.min_offset < min(queue.first_unit, mark.max_offset):
@@ -108,6 +110,8 @@ class QueueStart:
         lost = lost or (comparable and queue.max_offset < mark.max_offset)
         if not queue.physical_end:
             queue.begin_at(mark.min_offset)
+        # Never back: files of an earlier life may have come back, their removal was not durable.
+        queue.min_offset = min(max(queue.min_offset, mark.min_offset), queue.max_offset)
         self._expected[queue] = mark.max_offset
         return lost
 

@@ -80,7 +80,8 @@ class ConsumeQueues:
 
     def topics(self) -> list[str]:
         """Topics that have queues, deleted ones apart."""
-        return [topic for topic in self._table.topics if topic not in self._table.deleted]
+        deleted, dirty = self._table.deleted, {queue.topic for queue in self._dirty}
+        return [topic for topic in self._table.topics if topic not in deleted or topic in dirty]
 
     def queues_of(self, topic: str) -> list[ConsumeQueue]:
         """The topic's queues by id."""
@@ -194,16 +195,23 @@ class ConsumeQueues:
         self._start.load()
 
     def recover(
-        self, durable: int, check: UnitCheck, *, clean: bool = False, marks_hold: bool = True
+        self,
+        durable: int,
+        check: UnitCheck,
+        *,
+        clean: bool = False,
+        marks_hold: bool = True,
+        log_min: int = 0,
     ) -> int:
         """Find every queue's end; returns the physical offset from which to dispatch again.
 
         `durable`: every unit of a record before it was on disk once (`watermarks.py`, or where
         Apache's rules begin). `clean`: the last stop was one and the log ends at `durable`.
-        `marks_hold`: nobody else wrote to this store since we did. The result is below `durable`
-        where a queue lost units, 0 where it lost all. Blocks; raises `OSError`.
+        `marks_hold`: nobody else wrote to this store since we did. `log_min`: where the log begins;
+        what a queue lost before it cannot come again, and leaves no hole. The result is below
+        `durable` where a queue lost units, 0 where it lost all. Blocks; raises `OSError`.
         """
-        again_from = self._start.recover(Trust(durable, clean, marks_hold), check)
+        again_from = self._start.recover(Trust(durable, clean, marks_hold, log_min), check)
         self.min_physical = self._start.min_physical
         self._next.clear()
         self.dispatched_offset = self.durable_offset = again_from
@@ -250,6 +258,7 @@ class ConsumeQueues:
         Cancelled or raising `OSError` before that: the topic is whole.
         """
         async with self._flushing:
+            self.write_out()  # and so know whether a deleted topic came back
             if topic not in self._table.topics or topic in self._table.deleted:
                 return
             self._deleting[topic] = self._next_offsets(topic)

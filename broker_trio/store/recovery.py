@@ -179,6 +179,7 @@ class Recovery:
             self._is_unit_of_log,
             clean=facts.clean and ours and at_end,
             marks_hold=ours,
+            log_min=facts.min_offset,
         )
         index_from = self._index.recover(begin.index_from, clean=facts.clean, marks_hold=ours)
         await trio.lowlevel.checkpoint()

@@ -125,10 +125,24 @@ class QueueModel(RuleBasedStateMachine):
         self.start(self.log_end, clean=True)
         assert self.queues.open_file_count == 0
 
+    @rule(which=st.integers(0, 50), clean=st.booleans())
+    def lose_a_file(self, which: int, clean: bool) -> None:
+        """Somebody deletes a file while the store is closed."""
+        wait_for(lambda: self.queues.flush(marks=True))
+        paths = [
+            f"{folder}/{name}"
+            for topic, queue_id in QUEUES
+            for folder in [f"consumequeue/{topic}/{queue_id}"]
+            for name in self.disk.list(folder)
+        ]
+        if paths:
+            self.disk.unlink(paths[which % len(paths)])
+            self.start(self.log_end, clean=clean)
+
     def start(self, durable: int, *, clean: bool) -> None:
         self.queues = ConsumeQueues(self.disk, TINY)
         self.queues.load()
-        again_from = self.queues.recover(durable, self.check, clean=clean)
+        again_from = self.queues.recover(durable, self.check, clean=clean, log_min=self.log_min)
         assert again_from <= durable
         again_from = max(again_from, self.log_min)
         self.queues.put_all([e for e in self.log if e.physical_offset >= again_from])

@@ -270,6 +270,17 @@ async def test_deletion_is_durable_before_files_go(
     assert outcomes == {0, 15}
 
 
+async def test_topic_deleted_twice(disk: SimDisk, autojump_clock: MockClock) -> None:
+    """A topic that came back is deleted like any other, also before anything of it is written."""
+    queues, log = ConsumeQueues(disk, TINY), Log()
+    for offset in range(3):
+        queues.put_all([log.append("A")])
+        assert queues.topics() == ["A"]
+        await queues.delete_topic("A")
+        assert queues.topics() == []
+        assert queues.min_offset("A", 0) == queues.max_offset("A", 0) == offset + 1
+
+
 async def test_old_messages_of_a_deleted_topic_stay_deleted(
     disk: SimDisk, autojump_clock: MockClock
 ) -> None:
