@@ -171,7 +171,7 @@ class Parts:
             OffsetAdmin(
                 store, topics, groups, offsets, sessions, self.schedule, stats, self.identity
             ),
-            ConnectionAdmin(store, sessions, topics, groups, config.broker_name),
+            ConnectionAdmin(store, sessions, topics, groups, offsets, self.identity),
             RuntimeAdmin(
                 disk,
                 store,

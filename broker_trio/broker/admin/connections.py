@@ -12,6 +12,8 @@ from typing import Any, Final, final
 import trio
 
 from broker_trio.broker.groups import Groups
+from broker_trio.broker.offsets import ConsumerOffsets
+from broker_trio.broker.registrar import Identity
 from broker_trio.broker.sessions import Channel, Sessions
 from broker_trio.broker.topics import Topics
 from broker_trio.model.codes import LanguageCode, RequestCode, ResponseCode
@@ -50,10 +52,17 @@ class ConnectionAdmin:
     """What the sessions say, for administrators and tools."""
 
     def __init__(
-        self, store: Store, sessions: Sessions, topics: Topics, groups: Groups, broker_name: str
+        self,
+        store: Store,
+        sessions: Sessions,
+        topics: Topics,
+        groups: Groups,
+        offsets: ConsumerOffsets,
+        identity: Identity,
     ) -> None:
         self._store, self._sessions, self._topics, self._groups = store, sessions, topics, groups
-        self._broker_name = broker_name
+        self._offsets, self._identity = offsets, identity
+        self._broker_name = identity.broker_name
 
     def routes(self) -> tuple[Route[Any], ...]:
         code = RequestCode
@@ -141,10 +150,13 @@ class ConnectionAdmin:
         return Response(body=encode_producer_table(table, request.command.serialize))
 
     def topics_of(self, request: Request, header: QueryTopicsByConsumerRequestHeader) -> Response:
-        """343."""
+        """343: topics in which the group has offsets, or to which it subscribes now."""
         group = self._sessions.consumer_group(header.group)
-        topics = sorted(group.subscriptions) if group else []
-        return Response(body=encode_topic_list(topics, request.command.serialize))
+        topics = {*(group.subscriptions if group else ()), *self._offsets.topics_of(header.group)}
+        body = encode_topic_list(
+            sorted(topics), request.command.serialize, broker_addr=self._identity.address
+        )
+        return Response(body=body)
 
     def subscription_of(
         self, request: Request, header: QuerySubscriptionByConsumerRequestHeader

@@ -273,10 +273,7 @@ class TopicAdmin:
     def system_topics(self, request: Request, _header: None) -> Response:
         """305: what tools hide."""
         topics = sorted(self._topics.system | names.SYSTEM_TOPICS)
-        body = encode_topic_list(
-            topics, request.command.serialize, broker_addr=self._identity.address
-        )
-        return Response(body=body)
+        return Response(body=encode_topic_list(topics, request.command.serialize))
 
     def consumers(self, request: Request, header: QueryTopicConsumeByWhoRequestHeader) -> Response:
         """300: groups that subscribe to the topic now, or have offsets in it."""
