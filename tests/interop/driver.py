@@ -59,6 +59,7 @@ class Driver:
                 f"-Duser.home={self.folder}", "-cp", self.class_path, "Scenarios", self.serialize,
             ],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._chat, text=True,
+            cwd=self.folder,  # commands of the admin tool leave files there
         )  # fmt: skip
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
