@@ -57,9 +57,17 @@ class Durability:
         before = checkpoints.load_checkpoint(self._disk)
         self._index_ms = 0 if before is None else min(before.index_ms, newest_ms)
 
-    def derived_to(self) -> int:
-        """Everything before it is in consume queues and index, on disk: the log may lose it."""
-        return min(self._queues_durable, self._indexed_durable)
+    def needed_from(self) -> int:
+        """What a start after a crash now would need of the log: by the marks that are on disk.
+
+        It reads from the lowest mark on, and knows the log again by the marks' anchor.
+        """
+        marks = self._marks
+        return (
+            marks.lowest
+            if marks.anchor is None
+            else min(marks.lowest, marks.anchor.physical_offset)
+        )
 
     async def run(self) -> None:
         """Until cancelled. Raises `StoreFailed`."""

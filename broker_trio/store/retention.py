@@ -10,7 +10,9 @@ older than that. Only whole segments go, the oldest first, and never one that
 
 * is not in the consume queues and the index, on disk, yet (however full that is): after a crash
   nobody could tell how far its queues were, and their offsets would be given out twice;
-* holds the newest record, by which the next start knows the log again (`watermarks.py`).
+* holds the record by which the next start knows the log again (the anchor of `watermarks.py`).
+
+Both are judged by the marks that are on disk, not by what is known in memory.
 
 Refusing beats deleting: what nobody dispatched is not thrown away, producers are told instead, with
 the path, the share and the limit. Refusal ends by itself once the share is below the limit.
@@ -81,7 +83,7 @@ class Retention:
         stats: StoreStats,
         needed_from: Callable[[], int],
     ) -> None:
-        """`needed_from`: the lowest offset that is not in every derived file, on disk, yet."""
+        """`needed_from`: what the next start would need of the log."""
         self._disk, self._clock, self._log = disk, clock, commit_log
         self._queues, self._index = queues, index
         self._config, self._stats, self._needed_from = config, stats, needed_from
@@ -126,9 +128,7 @@ class Retention:
 
     def _keep_from(self) -> int:
         """Nothing that ends behind this may go."""
-        newest = self._log.newest_flushed
-        newest_at = self._log.flushed_offset if newest is None else newest.physical_offset
-        return min(self._needed_from(), self._log.flushed_offset, newest_at)
+        return min(self._needed_from(), self._log.flushed_offset)
 
     async def _delete_expired(self, used: float) -> int:
         now_ms, config = self._clock.wall_ms(), self._config

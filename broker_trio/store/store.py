@@ -83,7 +83,7 @@ class Store:
             self.index,
             config,
             self.stats,
-            self._durability.derived_to,
+            self._durability.needed_from,
         )
         self._recovery = Recovery(
             disk, clock, self.log, self.queues, self.index, process_id, accept_damage=accept_damage

@@ -164,3 +164,20 @@ async def test_a_disk_that_cannot_delete_has_failed(autojump_clock: object) -> N
         with pytest.raises(StoreFailed):
             await rig.store.retention.sweep()
         nursery.cancel_scope.cancel()
+
+
+async def test_what_the_marks_on_disk_need_stays(autojump_clock: object) -> None:
+    """Deleting goes by the marks that a crash would find, not by what is known in memory."""
+    rig = Rig(msgspec.structs.replace(NO_HOUR, checkpoint_interval_ms=60_000))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(rig.store.run)
+        await trio.sleep(0.1)
+        await rig.fill()
+        for _ in range(3):
+            rig.use(1.0)
+            await rig.store.retention.sweep()
+        assert rig.store.log.min_offset == 0
+        await trio.sleep(60)
+        rig.use(1.0)
+        assert await rig.store.retention.sweep() > 0
+        nursery.cancel_scope.cancel()
