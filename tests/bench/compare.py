@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.bench import peers
-from tests.bench.lifecycle import recovery_rows, start_row
+from tests.bench.lifecycle import recovery_row, start_row
 
 ROOT = Path(__file__).parents[2]
 
@@ -133,7 +133,8 @@ def main(arguments=None):
             results = run_rows(ours, apache, rounds, scale, console.print)
             results.append(memory_row(ours, apache))
         results.append(start_row(folder, rounds, console.print))
-        results += recovery_rows(folder, console.print, megabytes=1024 if not options.quick else 32)
+        megabytes = 32 if options.quick else 1024
+        results.append(recovery_row(folder, console.print, megabytes))
     console.print(table(results))
     document = {
         "machine": {"python": platform.python_version(), "kernel": platform.release()},

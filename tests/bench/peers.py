@@ -22,6 +22,9 @@ ROOT = Path(__file__).parents[2]
 PEERS = Path(os.environ.get("BROKER_TRIO_PEERS", ROOT.parent / "shared" / "peers")) / "peers"
 
 
+OURS = [sys.executable, "-m", "broker_trio"]
+
+
 def missing() -> str | None:
     """Why no comparison is possible here, or None."""
     if not PEERS.exists():
@@ -139,7 +142,7 @@ def start_ours(folder: Path, *options: str) -> Contender:
     folder.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     command = [
-        sys.executable, "-m", "broker_trio", "up", "--dir", str(folder), "--json",
+        *OURS, "up", "--dir", str(folder), "--json",
         "--nameserver-port", "0", "--broker-port", "0", *options,
     ]  # fmt: skip
     up = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=(folder / "up.log").open("ab"))
@@ -151,6 +154,40 @@ def start_ours(folder: Path, *options: str) -> Contender:
     seconds = time.monotonic() - began
     broker = ready["brokers"][0]
     return Contender("ours", ready["nameservers"][0], broker["pid"], [up], seconds, folder)
+
+
+def start_nameserver(name: str, folder: Path) -> tuple[str, subprocess.Popen[bytes]]:
+    """A nameserver of either make: its address and its process."""
+    folder.mkdir(parents=True, exist_ok=True)
+    out = (folder / "out.log").open("ab")
+    port = free_port()
+    address = f"127.0.0.1:{port}"
+    if name == "apache":
+        command: list[object] = [PEERS, "namesrv", str(port), folder / "ns"]
+    else:
+        text = f'listen = "{address}"\ndata = "{folder}/ns"\n[http]\naddress = ""\n'
+        (folder / "nameserver.toml").write_text(text)
+        command = [*OURS, "nameserver", "--config", folder / "nameserver.toml"]
+    process = subprocess.Popen(command, stdout=out, stderr=out)
+    wait_port(port, process)
+    return address, process
+
+
+def start_broker(name: str, nameserver: str, folder: Path) -> tuple[str, subprocess.Popen[bytes]]:
+    """A broker of either make, just started: its address and its process. Nobody has waited."""
+    folder.mkdir(parents=True, exist_ok=True)
+    out = (folder / "out.log").open("ab")
+    port = free_port()
+    address = f"127.0.0.1:{port}"
+    if name == "apache":
+        command: list[object] = [PEERS, "broker", str(port), nameserver, folder / "broker"]
+    else:
+        (folder / "broker.toml").write_text(
+            f'listen = "{address}"\ndata = "{folder}/broker"\nnameservers = ["{nameserver}"]\n'
+            f'[http]\naddress = "127.0.0.1:{port + 2}"\n'
+        )
+        command = [*OURS, "broker", "--config", folder / "broker.toml"]
+    return address, subprocess.Popen(command, stdout=out, stderr=out)
 
 
 @contextmanager
