@@ -105,6 +105,27 @@ def stores_into_another_queue(app: BrokerApp) -> None:
     at_each_tenth(app, elsewhere)
 
 
+def tears_batches(app: BrokerApp) -> None:
+    store = parts_of(app).store
+    append_batch = store.append_batch
+
+    def torn(draft: Any, items: Any) -> Any:
+        other = msgspec.structs.replace(draft, queue_id=(draft.queue_id + 1) % 4)
+        return append_batch(draft, items[:1]) + append_batch(other, items[1:])
+
+    store.append_batch = torn
+
+
+def forgets_keys(app: BrokerApp) -> None:
+    index = parts_of(app).store.index
+    put_all = index.put_all
+
+    def forgetting(entries: list[Any]) -> None:
+        put_all([entry._replace(properties=b"") for entry in entries])
+
+    index.put_all = forgetting  # type: ignore[method-assign]
+
+
 def skips_what_is_due(app: BrokerApp) -> None:
     parts = parts_of(app)
     deliver = parts.schedule._deliver_one
@@ -186,6 +207,8 @@ def takes_everything(app: BrokerApp) -> None:
         ("send_and_pull", changes_a_byte, {"I1", "I2"}),
         ("send_and_pull", refuses_what_it_stored, {"I19", "I20"}),
         ("send_and_pull", stores_into_another_queue, {"I1"}),
+        ("send_and_pull", tears_batches, {"I1"}),
+        ("send_and_pull", forgets_keys, {"I5"}),
         ("delays", skips_what_is_due, {"I1"}),
         ("delays", delivers_early, {"I12"}),
         ("retries", loses_retries, {"I4"}),
@@ -200,6 +223,7 @@ def test_planted_bug_is_caught(name: str, plant: Plant, invariants: set[str]) ->
     assert caught(name, plant) in invariants
 
 
+@pytest.mark.slow
 def test_tail_that_is_not_written_again_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """After kill −9 the tail is in the page cache only: a recovery that trusts it loses it with
     the power."""

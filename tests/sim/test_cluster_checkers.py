@@ -12,6 +12,7 @@ from broker_trio.testing.checkers.consumers import (
     OffsetsInsideQueue,
 )
 from broker_trio.testing.checkers.contents import (
+    BatchesAreWhole,
     InProducersOrder,
     OneOffsetOneMessage,
     OnlyWhatWasSent,
@@ -79,6 +80,7 @@ ALL: list[Checker] = [
     RefusedIsNotStored(),
     OnlyWhatWasSent(),
     StoredOnce(),
+    BatchesAreWhole(),
     OneOffsetOneMessage(sync=True),
     InProducersOrder(),
     OffsetsInsideQueue(),
@@ -174,6 +176,19 @@ def test_message_that_is_stored_twice() -> None:
     assert broken(history, StoredOnce()) == "I3"
     history.sent[0].delay_level = 1
     StoredOnce().check(history)
+
+
+def test_batch_in_pieces() -> None:
+    """All of it in one queue, or nothing; a crash soon after may leave the begin of it."""
+    history = three()
+    history.sent = [replace(one, batch=1) for one in history.sent]
+    BatchesAreWhole().check(history)
+    del history.placed[2]
+    assert broken(history, BatchesAreWhole()) == "I3"
+    power(history, 1.3)
+    BatchesAreWhole().check(history)
+    del history.placed[0]
+    assert broken(history, BatchesAreWhole()) == "I3"
 
 
 def test_hole_in_a_queue() -> None:

@@ -4,9 +4,11 @@ from typing import Final, final
 
 from broker_trio.testing.checkers.acknowledged import ASYNC_FLUSH_S, places_of
 from broker_trio.testing.checkers.verdict import Violation
-from broker_trio.testing.cluster.history import Got, History, Outcome, Placed
+from broker_trio.testing.cluster.history import Got, History, Outcome, Placed, Sent
 from broker_trio.testing.sim_clock import START_MS
 
+Place = tuple[str, str, int, int]
+"""Broker, topic, queue id and offset."""
 SHOWN: Final = 40  # bytes of a body in a message for people
 
 
@@ -102,3 +104,34 @@ class InProducersOrder:
             if sent.number < number:
                 raise Violation("I6", f"{sent} lies behind its #{number} at {before[:4]}")
             newest[key] = (sent.number, placed)
+
+
+@final
+class BatchesAreWhole:
+    """A batch is stored as one: all of it, one behind the other in one queue, or nothing.
+
+    A crash soon after may leave the begin of it, where nobody was promised more.
+    """
+
+    def check(self, history: History) -> None:
+        places = places_of(history)
+        batches: dict[tuple[str, int], list[Sent]] = {}
+        for sent in history.sent:
+            if sent.batch:
+                batches.setdefault((sent.producer, sent.batch), []).append(sent)
+        for batch in batches.values():
+            found = [places.get(sent.body) for sent in batch]
+            stored = [place[0][:4] if place else None for place in found]
+            whole = _one_behind_the_other(stored[0], len(stored))
+            if history.crashed(batch[0].began, batch[0].ended + ASYNC_FLUSH_S):
+                count = len(stored) - stored.count(None)
+                whole[count:] = [None] * (len(stored) - count)
+            if stored != whole:
+                raise Violation("I3", f"the batch of {batch[0]} is stored at {stored}")
+
+
+def _one_behind_the_other(first: Place | None, count: int) -> list[Place | None]:
+    if first is None:
+        return [None] * count
+    broker, topic, queue_id, offset = first
+    return [(broker, topic, queue_id, offset + index) for index in range(count)]

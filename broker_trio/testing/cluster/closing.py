@@ -2,7 +2,7 @@
 
     healed ─▶ whatever is down starts ─▶ proof: sends to every topic succeed
        ─▶ consumers reach the end of every queue ─▶ quiet, so that ASYNC_FLUSH has flushed
-       ─▶ power off, kill or clean stop of all brokers ─▶ start ─▶ drain into the history
+       ─▶ power off, kill or clean stop of all brokers ─▶ start ─▶ drain; keys are found
        ─▶ stop or kill ─▶ the files open, and derived ones can be made anew ─▶ checkers
 
 The proof is a producer like any other: what it sends is in the history and judged with the rest.
@@ -16,9 +16,11 @@ import trio
 from broker_trio.testing.checkers.consumers import LIVE_S
 from broker_trio.testing.checkers.store_files import check_store_files
 from broker_trio.testing.checkers.verdict import Checker, Verdict, Violation, judge
-from broker_trio.testing.cluster.clients import SimConsumer, SimProducer, drain, note_offsets
 from broker_trio.testing.cluster.cluster import Cluster
+from broker_trio.testing.cluster.consumer import SimConsumer
 from broker_trio.testing.cluster.history import Outcome
+from broker_trio.testing.cluster.producer import SimProducer
+from broker_trio.testing.cluster.reading import check_keys, drain, note_offsets
 
 PROOF_COUNT: Final = 4
 QUIET_S: Final = 1.0
@@ -50,6 +52,7 @@ async def conclude(
         await consumer.node.stopped()
     await _start_over(cluster, rng.choice(("power", "kill", "stop")))
     await drain(cluster, topics)
+    await check_keys(cluster)
     await note_offsets(cluster, consumers)
     end = rng.choice(("power", "kill", "stop"))
     for name in cluster.broker_names:

@@ -64,10 +64,14 @@ class Cluster:
         brokers: int = 1,
         nameservers: int = 1,
         store: StoreConfig = SMALL,
+        cold: float = 0.0,
         tolerates: tuple[type[Exception], ...] = (),
         plant: Plant = sound,
     ) -> None:
-        """`tolerates`: what may end a broker's program, to be looked at by the scenario."""
+        """`cold`: share of reads that have to wait for the device, until the last fault is over.
+
+        `tolerates`: what may end a broker's program, to be looked at by the scenario.
+        """
         self.world, self.history = world, History()
         self.nameserver_names = [f"ns{number}" for number in range(nameservers)]
         self.broker_names = [f"b{number}" for number in range(brokers)]
@@ -79,6 +83,7 @@ class Cluster:
             world.node(name, self._nameserver)
         for name in self.broker_names:
             node = world.node(name, self._broker, tolerates=tolerates)
+            node.disk.cold = cold
             self.history.lives[name] = Life()
             self._watch(node)
 
@@ -208,7 +213,7 @@ class Cluster:
         for node in self.world.nodes.values():
             node.disk.faults.clear()
             node.disk.resume()
-            node.disk.slow = 1.0
+            node.disk.slow, node.disk.cold = 1.0, 0.0
         self.history.healed_at = trio.current_time()
         self.world.log("healed")
 

@@ -52,6 +52,7 @@ class Sent:
     durability: str = ""
     code: int = 0
     reason: str = ""
+    batch: int = 0  # number of the first attempt of its batch; 0 where it was sent alone
 
     def __str__(self) -> str:
         place = f" at {self.broker}/{self.topic}/{self.queue_id}@{self.queue_offset}"
@@ -174,3 +175,11 @@ class History:
 
     def count(self, outcome: Outcome) -> int:
         return sum(sent.outcome is outcome for sent in self.sent)
+
+    def crashed(self, after: float, before: float) -> bool:
+        """Whether a broker's process or machine ended between the two times."""
+        return any(
+            event.what in {"kill", "power"} and after <= event.at <= before
+            for life in self.lives.values()
+            for event in life.events
+        )

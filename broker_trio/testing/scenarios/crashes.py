@@ -19,9 +19,10 @@ import trio
 from broker_trio.model.errors import StoreFailed
 from broker_trio.testing.checkers.consumers import NeverEarly
 from broker_trio.testing.checkers.verdict import Verdict, Violation
-from broker_trio.testing.cluster.clients import SimConsumer, SimProducer
 from broker_trio.testing.cluster.closing import conclude
 from broker_trio.testing.cluster.cluster import SMALL, SYNC, Cluster, Plant, sound
+from broker_trio.testing.cluster.consumer import SimConsumer
+from broker_trio.testing.cluster.producer import SimProducer
 from broker_trio.testing.disk_faults import Kind
 from broker_trio.testing.scenarios.plain import TOPIC, always
 from broker_trio.testing.world import World
@@ -40,7 +41,7 @@ class _Traffic:
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         self.producers = [
-            SimProducer(cluster, "p0", TOPIC, pause_s=0.04),
+            SimProducer(cluster, "p0", TOPIC, pause_s=0.04, batches=(1, 1, 1, 3)),
             SimProducer(cluster, "p1", TOPIC, pause_s=0.04, delays=(0, 0, 1)),
         ]
         self.consumers = [SimConsumer(cluster, "c0", (TOPIC,))]
@@ -95,7 +96,8 @@ async def power_loss(world: World, *, plant: Plant = sound) -> Verdict:
 
 async def kill9(world: World, *, plant: Plant = sound) -> Verdict:
     """ASYNC_FLUSH: kill −9 costs nothing, a power loss the last half second."""
-    cluster, rng = Cluster(world, store=SMALL, plant=plant), world.rng("faults")
+    rng = world.rng("faults")
+    cluster = Cluster(world, store=SMALL, cold=rng.choice((0.0, 0.0, 0.2)), plant=plant)
     traffic = _Traffic(cluster)
     await cluster.start()
     traffic.go()

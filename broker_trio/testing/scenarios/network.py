@@ -1,6 +1,7 @@
 """The network between programs breaks, in one or both directions, or nameservers are gone.
 
-    partition          clients and broker: cuts, one-way cuts, stalls, resets, slow links
+    partition          clients and broker: cuts, one-way cuts, stalls, resets, slow links; the
+                       broker's wall clock steps
     nameserver_loss    nameservers die, or are cut off from brokers; brokers leave in every way
 
 How long a nameserver may show a broker that has gone:
@@ -18,15 +19,17 @@ import trio
 
 from broker_trio.runtime.seams import Entropy
 from broker_trio.testing.checkers.verdict import Verdict, Violation
-from broker_trio.testing.cluster.clients import SimConsumer, SimProducer
 from broker_trio.testing.cluster.closing import conclude
 from broker_trio.testing.cluster.cluster import SMALL, SYNC, Cluster, Plant, sound
+from broker_trio.testing.cluster.consumer import SimConsumer
+from broker_trio.testing.cluster.producer import SimProducer
 from broker_trio.testing.scenarios.plain import TOPIC, always
 from broker_trio.testing.world import World
 
 BROKER: Final = "b0"
 ENDLESS: Final = 1_000_000
 ROUNDS: Final = 5
+CLOCK_STEPS_MS: Final = (-3_600_000, -1_000, 5_000, 86_400_000)
 
 
 async def _break_link(world: World, rng: Entropy, client: str) -> None:
@@ -66,6 +69,8 @@ async def partition(world: World, *, plant: Plant = sound) -> Verdict:
         consumer.go()
     for _ in range(ROUNDS):
         await trio.sleep(rng.uniform(0, 0.5))
+        if rng.random() < 0.3:
+            cluster.node(BROKER).clock.step(rng.choice(CLOCK_STEPS_MS))
         async with trio.open_nursery() as nursery:
             for client in rng.sample(clients, rng.randint(1, 2)):
                 nursery.start_soon(_break_link, world, rng, client)

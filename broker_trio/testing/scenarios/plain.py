@@ -17,15 +17,17 @@ from broker_trio.testing.checkers.consumers import (
     OffsetsInsideQueue,
 )
 from broker_trio.testing.checkers.contents import (
+    BatchesAreWhole,
     InProducersOrder,
     OneOffsetOneMessage,
     OnlyWhatWasSent,
     StoredOnce,
 )
 from broker_trio.testing.checkers.verdict import Checker, Verdict
-from broker_trio.testing.cluster.clients import SimConsumer, SimProducer
 from broker_trio.testing.cluster.closing import conclude
 from broker_trio.testing.cluster.cluster import SMALL, SYNC, Cluster, Plant, sound
+from broker_trio.testing.cluster.consumer import SimConsumer
+from broker_trio.testing.cluster.producer import SimProducer
 from broker_trio.testing.world import World
 
 TOPIC: Final = "t"
@@ -40,6 +42,7 @@ def always(consumers: list[SimConsumer], *, sync: bool) -> list[Checker]:
         RefusedIsNotStored(),
         OnlyWhatWasSent(),
         StoredOnce(),
+        BatchesAreWhole(),
         OneOffsetOneMessage(sync=sync),
         InProducersOrder(),
         OffsetsInsideQueue(),
@@ -51,7 +54,10 @@ async def send_and_pull(world: World, *, plant: Plant = sound) -> Verdict:
     """Two producers, two consumers, either flush mode."""
     sync = world.rng("shape").random() < 0.5
     cluster = Cluster(world, store=SYNC if sync else SMALL, plant=plant)
-    producers = [SimProducer(cluster, f"p{number}", TOPIC) for number in range(2)]
+    producers = [
+        SimProducer(cluster, "p0", TOPIC),
+        SimProducer(cluster, "p1", TOPIC, batches=(1, 2, 5)),
+    ]
     consumers = [SimConsumer(cluster, f"c{number}", (TOPIC,)) for number in range(2)]
     await cluster.start()
     for producer in producers:
@@ -70,7 +76,8 @@ async def long_poll(world: World, *, plant: Plant = sound) -> Verdict:
     """
     rng = world.rng("shape")
     sync = rng.random() < 0.5
-    cluster = Cluster(world, store=SYNC if sync else SMALL, plant=plant)
+    cold = rng.choice((0.0, 0.0, 0.2))
+    cluster = Cluster(world, store=SYNC if sync else SMALL, cold=cold, plant=plant)
     producer = SimProducer(cluster, "p0", TOPIC, pause_s=rng.choice((0.005, 0.05, 0.3)))
     consumers = [
         SimConsumer(cluster, f"c{number}", (TOPIC,), hold_ms=rng.choice((300, 1_000, 20_000)))

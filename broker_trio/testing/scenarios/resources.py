@@ -15,10 +15,11 @@ from broker_trio.model.codes import ResponseCode
 from broker_trio.store.config import KIB, StoreConfig
 from broker_trio.testing.checkers.store_files import DERIVED
 from broker_trio.testing.checkers.verdict import Verdict, Violation
-from broker_trio.testing.cluster.clients import SimConsumer, SimProducer
 from broker_trio.testing.cluster.closing import conclude
 from broker_trio.testing.cluster.cluster import SMALL, SYNC, Cluster, Plant, sound
+from broker_trio.testing.cluster.consumer import SimConsumer
 from broker_trio.testing.cluster.history import History, Outcome
+from broker_trio.testing.cluster.producer import SimProducer
 from broker_trio.testing.scenarios.plain import TOPIC, always
 from broker_trio.testing.sim_device import CAPACITY_BYTES
 from broker_trio.testing.world import World

@@ -12,10 +12,11 @@ import trio
 from broker_trio.model.names import dlq_topic, retry_topic
 from broker_trio.testing.checkers.retries import RetriesComeBack
 from broker_trio.testing.checkers.verdict import Verdict
-from broker_trio.testing.cluster.clients import SimConsumer, SimProducer, group_of
 from broker_trio.testing.cluster.closing import conclude
 from broker_trio.testing.cluster.cluster import SMALL, SYNC, Cluster, Plant, sound
+from broker_trio.testing.cluster.consumer import SimConsumer, group_of
 from broker_trio.testing.cluster.history import Got
+from broker_trio.testing.cluster.producer import SimProducer
 from broker_trio.testing.scenarios.plain import TOPIC, always
 from broker_trio.testing.world import World
 
@@ -36,7 +37,8 @@ async def retries(world: World, *, plant: Plant = sound) -> Verdict:
     """SYNC_FLUSH with power losses, ASYNC_FLUSH with kills, or nothing at all."""
     rng = world.rng("faults")
     sync, faults = rng.random() < 0.5, rng.choice((0, 0, 2))
-    cluster = Cluster(world, store=SYNC if sync else SMALL, plant=plant)
+    cold = rng.choice((0.0, 0.2))
+    cluster = Cluster(world, store=SYNC if sync else SMALL, cold=cold, plant=plant)
     again, dead = retry_topic(group_of("c0")), dlq_topic(group_of("c0"))
     consumer = SimConsumer(cluster, "c0", (TOPIC, again), handle=handle, retries_max=RETRIES_MAX)
     producer = SimProducer(cluster, "p0", TOPIC, pause_s=0.1)

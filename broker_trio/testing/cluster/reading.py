@@ -1,0 +1,122 @@
+"""A client that reads the final state: every queue, the groups' offsets, messages by their keys.
+
+It retries nothing: when it reads, all must work. Its findings go into the history.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+import trio
+
+from broker_trio.client.calls import Calls
+from broker_trio.client.errors import NoRoute
+from broker_trio.client.puller import Puller, Start
+from broker_trio.client.routes import Nameservers, masters
+from broker_trio.model.codes import RequestCode, ResponseCode
+from broker_trio.model.errors import RemoteProtocolError
+from broker_trio.model.route import MessageQueue
+from broker_trio.remoting.bridge import through
+from broker_trio.remoting.client import RemotingClient
+from broker_trio.testing.checkers.verdict import Violation
+from broker_trio.testing.cluster.cluster import Cluster
+from broker_trio.testing.cluster.consumer import SimConsumer
+from broker_trio.testing.cluster.history import Placed, Stood
+from broker_trio.testing.cluster.producer import CALL_S
+from broker_trio.wire.headers.query import QueryMessageRequestHeader
+from broker_trio.wire.record import decode_records
+
+KEYS_ASKED_MAX: Final = 8
+
+
+@asynccontextmanager
+async def _asking(cluster: Cluster) -> AsyncIterator[tuple[Calls, Nameservers]]:
+    """A client machine that exists for this purpose only."""
+    network = cluster.world.network.boot("reader")
+    async with RemotingClient(through(network)) as client:
+        calls = Calls(client, timeout_s=CALL_S)
+        yield calls, Nameservers(calls, cluster.nameserver_addresses)
+
+
+async def drain(cluster: Cluster, topics: tuple[str, ...]) -> None:
+    """Read all queues of the topics into `history.placed`, from first to last offset."""
+    async with _asking(cluster) as (calls, nameservers):
+        puller = Puller(calls, nameservers, "cg-drain")
+        for topic in topics:
+            for queue, address in (await _queues(puller, topic)).items():
+                await _drain_queue(cluster, puller, queue, address)
+
+
+async def _queues(puller: Puller, topic: str) -> dict[MessageQueue, str]:
+    """None where nothing was ever retried, or died; any other topic must have a route."""
+    try:
+        return await puller.queues(topic)
+    except NoRoute:
+        if not topic.startswith("%"):
+            raise
+        return {}
+
+
+async def _drain_queue(cluster: Cluster, puller: Puller, queue: MessageQueue, address: str) -> None:
+    history = cluster.history
+    low, high = await puller.bounds(queue, address)
+    key = (queue.broker_name, queue.topic, queue.queue_id)
+    history.began[key], history.ended[key] = low, high
+    offset = low
+    while offset < high:
+        try:
+            pulled = await puller.pull(queue, address, offset)
+        except RemoteProtocolError as error:
+            raise Violation("I16", f"broken bytes from {queue} at {offset}: {error}") from error
+        for message in pulled.messages:
+            history.placed.append(
+                Placed(
+                    *key,
+                    message.queue_offset,
+                    message.body,
+                    message.store_timestamp_ms,
+                    message.reconsume_times,
+                    message.properties,
+                )
+            )
+        assert pulled.next_offset > offset, f"{queue} stands still at {offset} of {high}"
+        offset = pulled.next_offset
+    cluster.world.log("drained", *key, low, high)
+
+
+async def note_offsets(cluster: Cluster, consumers: Sequence[SimConsumer]) -> None:
+    """Ask the brokers where each group stands in every queue that exists."""
+    async with _asking(cluster) as (calls, nameservers):
+        for consumer in consumers:
+            puller = Puller(calls, nameservers, consumer.group)
+            for topic in consumer.topics:
+                for queue, address in (await _queues(puller, topic)).items():
+                    committed = await puller.begin_offset(queue, address, Start.FIRST)
+                    _, end = await puller.bounds(queue, address)
+                    place = (queue.broker_name, topic, queue.queue_id)
+                    stood = Stood(consumer.group, *place, committed, end, trio.current_time())
+                    cluster.history.stood.append(stood)
+
+
+async def check_keys(cluster: Cluster) -> None:
+    """Some messages of the final state, picked by chance, are found by their keys.
+
+    Raises `Violation`.
+    """
+    placed = cluster.history.placed
+    picked = cluster.world.rng("keys").sample(placed, min(KEYS_ASKED_MAX, len(placed)))
+    async with _asking(cluster) as (calls, nameservers):
+        for one in picked:
+            header = QueryMessageRequestHeader(
+                topic=one.topic,
+                key=one.properties["KEYS"],
+                max_num=32,
+                begin_timestamp=one.store_ms,
+                end_timestamp=one.store_ms,
+            )
+            address = masters(await nameservers.route(one.topic))[one.broker]
+            accept = (ResponseCode.SUCCESS, ResponseCode.QUERY_NOT_FOUND)
+            answer = await calls.ask(address, RequestCode.QUERY_MESSAGE, header, accept=accept)
+            found = [message.queue_offset for message in decode_records(answer.body)]
+            if one.offset not in found:
+                raise Violation("I5", f"key {one.properties['KEYS']} of {one[:4]} finds {found}")
