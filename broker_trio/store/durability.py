@@ -47,6 +47,7 @@ class Durability:
         self._marks = Watermarks()
         self._queues_durable = self._indexed_durable = 0
         self._queues_ms = self._index_ms = 0
+        self._checkpoint_behind = False  # the marks were written, the checkpoint found no space
         self._turn = trio.Lock()
 
     def open_at(self, marks: Watermarks, newest_ms: int) -> None:
@@ -110,7 +111,7 @@ class Durability:
             now = (self._log.flushed_offset, self._queues_durable, self._indexed_durable)
             old = self._marks
             same = now == (old.log_flushed, old.queues_durable, old.indexed_durable)
-            if same and not closing:
+            if same and not closing and not self._checkpoint_behind:
                 return True
             newest_ms = 0 if newest is None else newest.store_timestamp_ms
             saved = checkpoints.Checkpoint(newest_ms, self._queues_ms, self._index_ms)
@@ -124,12 +125,13 @@ class Durability:
                     checkpoint_ms=saved.log_ms,
                 )
                 await watermarks_file.save_watermarks(self._disk, marks)
+                self._marks, self._checkpoint_behind = marks, True
                 await checkpoints.save_checkpoint(self._disk, saved)
             except OSError as error:
                 if error.errno in {errno.ENOSPC, errno.EDQUOT}:
                     return False  # older marks stay, and stay true
                 raise self._log.fail(error) from error
-            self._marks = marks
+            self._checkpoint_behind = False
             return True
 
     async def _anchor(self, newest: Entry) -> Anchor:
