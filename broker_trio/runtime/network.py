@@ -68,7 +68,11 @@ def _named(error: BaseException, what: str) -> OSError:
 
 @final
 class TcpStream(trio.abc.HalfCloseableStream):
-    """A connection: Trio's socket stream (TCP_NODELAY) and the other end's address."""
+    """A connection: Trio's socket stream (TCP_NODELAY) and the other end's address.
+
+    `send_nowait` is what Trio's streams lack: a server that answers a read at once need not go
+    through the scheduler to hand the kernel a few kilobytes (10 µs a read).
+    """
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self._stream = stream
@@ -76,6 +80,21 @@ class TcpStream(trio.abc.HalfCloseableStream):
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         await self._stream.send_all(data)
+
+    def send_nowait(self, data: bytes) -> int:
+        """Give the kernel what it takes now; how many bytes that was, 0 where it is full.
+
+        Not while a `send_all` is under way. Raises `BrokenResourceError`, `ClosedResourceError`.
+        """
+        number = self._stream.socket.fileno()
+        if number < 0:
+            raise trio.ClosedResourceError("this stream was closed")
+        try:
+            return os.write(number, data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise trio.BrokenResourceError(str(error)) from error
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._stream.wait_send_all_might_not_block()
