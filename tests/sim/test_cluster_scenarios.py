@@ -11,18 +11,18 @@ from broker_trio.testing.scenarios.catalogue import SCENARIOS, run
 
 SEEDS = {
     "send_and_pull": 4,
-    "long_poll": 5,
-    "delays": 4,
-    "retries": 6,
-    "disk_full": 12,
-    "overload": 5,
+    "long_poll": 4,
+    "delays": 3,
+    "retries": 5,
+    "disk_full": 10,
+    "overload": 4,
     "partition": 4,
     "nameserver_loss": 2,
     "power_loss": 14,
-    "kill9": 10,
+    "kill9": 9,
     "fsync_error": 6,
 }
-"""Half a minute of one core together; the seeds are 0, 1, …"""
+"""Some 20 s of one core together; the seeds are 0, 1, …"""
 
 SOAK = range(1_000, 3_000, 50)
 

@@ -41,8 +41,8 @@ class _Traffic:
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         self.producers = [
-            SimProducer(cluster, "p0", TOPIC, pause_s=0.04, batches=(1, 1, 1, 3)),
-            SimProducer(cluster, "p1", TOPIC, pause_s=0.04, delays=(0, 0, 1)),
+            SimProducer(cluster, "p0", TOPIC, pause_s=0.06, batches=(1, 1, 1, 3)),
+            SimProducer(cluster, "p1", TOPIC, pause_s=0.06, delays=(0, 0, 1)),
         ]
         self.consumers = [SimConsumer(cluster, "c0", (TOPIC,))]
 
