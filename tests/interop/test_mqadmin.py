@@ -171,6 +171,30 @@ def test_a_reset_by_time_makes_a_group_read_again(
     driver.ask(cluster, "stop", group)
 
 
+def test_a_reset_reaches_a_group_that_is_there(
+    ours: Cluster, apache: Cluster, driver: Driver, topic: str, group: str
+) -> None:
+    """Its pulls are told to go back; the client itself then waits ten seconds, so both at once."""
+    both = (ours, apache)
+    for cluster in both:
+        name = f"{group}-{cluster.name}"
+        driver.ask(cluster, "send", "sync", topic, 8)
+        driver.ask(cluster, "subscribe", name, topic, group=group)
+        driver.ask(cluster, "got", name, count=8)
+        reset = ["resetOffsetByTime", "-g", group, "-t", topic, "-s", "0"]
+        assert not WRONG.search(driver.ask(cluster, "mqadmin", *reset))
+    jobs = [
+        driver.start(cluster, "got", f"{group}-{cluster.name}", count=16, ms=40_000)
+        for cluster in both
+    ]
+    for job in jobs:
+        bodies = [message["body"] for message in job.result(45)]
+        assert sorted(set(bodies)) == [f"m{number}" for number in range(8)]
+        assert len(bodies) == 16
+    for cluster in both:
+        driver.ask(cluster, "stop", f"{group}-{cluster.name}")
+
+
 def test_a_subscription_group_is_created_with_what_was_asked(
     cluster: Cluster, driver: Driver, group: str
 ) -> None:
