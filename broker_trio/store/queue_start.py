@@ -10,7 +10,8 @@ a page that can be read need not be on disk.
 
 A queue lost units where its files are damaged, where it ends or begins otherwise than its mark
 says, or where it has no files at all. Then the log is dispatched again from its last unit on, from
-the beginning where it has none. Marks older than a retention run look the same and cost the same.
+the beginning where it has none. Leading files that retention dropped are told from lost ones by
+what follows: if that is expired too, so were they.
 
 Files of a topic that the marks call deleted: with no message at or above its next offset they are
 the rest of a deletion that was cut off, and go. With one, the topic lives again, from there on.
@@ -104,13 +105,15 @@ class QueueStart:
             self.min_physical = min(self.min_physical, trust.log_min)
         if mark is None:
             return lost
-        if comparable and mark.min_offset < min(queue.first_unit, mark.max_offset):
-            queue.begin_at(mark.min_offset)
+        first_lives = queue.first_unit == queue.min_offset < queue.max_offset
+        if comparable and first_lives and mark.min_offset < queue.first_unit:
+            queue.begin_at(mark.min_offset)  # what was before it may live as well
             lost = True
         lost = lost or (comparable and queue.max_offset < mark.max_offset)
-        if not queue.physical_end:
+        # Files of an earlier life may have come back, if their removal was not durable.
+        of_earlier_life = not mark.physical_end and queue.max_offset <= mark.max_offset
+        if of_earlier_life or not queue.physical_end:
             queue.begin_at(mark.min_offset)
-        # Never back: files of an earlier life may have come back, their removal was not durable.
         queue.min_offset = min(max(queue.min_offset, mark.min_offset), queue.max_offset)
         self._expected[queue] = mark.max_offset
         return lost

@@ -209,9 +209,10 @@ class ConsumeQueues:
         Apache's rules begin). `clean`: the last stop was one and the log ends at `durable`.
         `marks_hold`: nobody else wrote to this store since we did. `log_min`: where the log begins;
         what a queue lost before it cannot come again, and leaves no hole. The result is below
-        `durable` where a queue lost units, 0 where it lost all. Blocks; raises `OSError`.
+        `durable` where a queue lost units, `log_min` where it lost all. Blocks; raises `OSError`.
         """
         again_from = self._start.recover(Trust(durable, clean, marks_hold, log_min), check)
+        again_from = max(again_from, log_min)
         self.min_physical = self._start.min_physical
         self._next.clear()
         self.dispatched_offset = self.durable_offset = again_from
