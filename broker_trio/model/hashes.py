@@ -18,6 +18,7 @@ from typing import Final
 
 CHUNK: Final = 1024  # units hashed in one go; longer texts take several
 TAGS_CACHED_MAX: Final = 4096
+TAGS_KEPT_MAX: Final = 128  # characters: a cache of texts of 32 KiB would be one of 100 MiB
 
 POWERS: Final = tuple(pow(31, exponent, 1 << 32) for exponent in range(CHUNK))
 _CHUNK_POWER: Final = pow(31, CHUNK, 1 << 32)
@@ -55,10 +56,12 @@ def java_hash(text: str) -> int:
     return signed32(polynomial(units_of(text)))
 
 
-@lru_cache(TAGS_CACHED_MAX)
+_kept_hash: Final = lru_cache(TAGS_CACHED_MAX)(java_hash)
+
+
 def tags_code(tags: str) -> int:
     """What a consume-queue unit stores for the property TAGS; 0 where there is none.
 
     Several tags are still one text: RocketMQ hashes it whole, whatever the topic's filter type.
     """
-    return java_hash(tags)
+    return _kept_hash(tags) if len(tags) <= TAGS_KEPT_MAX else java_hash(tags)

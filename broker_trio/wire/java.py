@@ -14,7 +14,15 @@ CPython 3.11).
 from functools import lru_cache
 from typing import Final
 
-from broker_trio.model.hashes import POWERS, java_hash, polynomial, tags_code, units_of
+from broker_trio.model.hashes import (
+    POWERS,
+    TAGS_CACHED_MAX,
+    TAGS_KEPT_MAX,
+    java_hash,
+    polynomial,
+    tags_code,
+    units_of,
+)
 from broker_trio.model.hosts import decode_host, decode_message_id, encode_host, message_id
 
 __all__ = [
@@ -32,16 +40,21 @@ __all__ = [
 TAIL: Final = 8  # digits of a UNIQ_KEY that change quickly
 UNIQ_KEY_LENGTHS: Final = frozenset({32, 56})
 PREFIXES_MAX: Final = 8192  # entries; a wrong guess about keys costs time, never memory
-TAGS_CACHED_MAX: Final = 4096
 MIN_INT: Final = 1 << 31
 
 _prefixes: Final[dict[tuple[str, bytes], int]] = {}
 
 
-@lru_cache(TAGS_CACHED_MAX)
 def tags_code_of(tags: bytes) -> int:
     """`tags_code` of a property's bytes; what is no UTF-8 is replaced as Java replaces it."""
-    return tags_code(str(tags, "utf-8", "replace"))
+    return _kept_tags(tags) if len(tags) <= TAGS_KEPT_MAX else _hash_of(tags)
+
+
+def _hash_of(tags: bytes) -> int:
+    return java_hash(str(tags, "utf-8", "replace"))
+
+
+_kept_tags: Final = lru_cache(TAGS_CACHED_MAX)(_hash_of)
 
 
 def index_hash(topic_key: str) -> int:

@@ -34,6 +34,7 @@ _SHORT: Final = Struct(">h")
 _LETTERS: Final = tuple(map(chr, range(128)))
 _SIZES: Final = tuple(_INT.pack(size) for size in range(256))
 _NAMES_CACHED_MAX: Final = 1024
+_NAME_KEPT_MAX: Final = 64  # characters; longer names are a peer's, not worth any memory
 
 _FROM_16_BITS: Final[dict[int, int]] = {
     code & 0xFFFF: int(code) for code in RequestCode if code > 0xFFFF
@@ -160,10 +161,12 @@ def text_of(value: ExtValue) -> str:
     return "false" if value is False else str(value)
 
 
-@lru_cache(_NAMES_CACHED_MAX)
 def _name_field(name: str) -> bytes:
     raw = name.encode("utf-8", "replace")
     return _SHORT.pack(len(raw)) + raw
+
+
+_kept_name_field: Final = lru_cache(_NAMES_CACHED_MAX)(_name_field)
 
 
 def encode_header(command: Command) -> bytes:
@@ -174,7 +177,12 @@ def encode_header(command: Command) -> bytes:
         for name, value in command.ext.items():
             text = value if type(value) is str else text_of(value)
             raw = text.encode("utf-8", "replace")
-            name_field = _name_field(name)
+            if 0 < len(name) <= _NAME_KEPT_MAX:
+                name_field = _kept_name_field(name)
+            elif name:
+                name_field = _name_field(name)
+            else:
+                continue  # a peer's field, relayed: no reader takes a name of no bytes
             count = len(raw)
             parts += name_field, _SIZES[count] if count < 256 else _INT.pack(count), raw
             size += len(name_field) + 4 + count

@@ -7,7 +7,7 @@
 import msgspec
 
 from broker_trio.model.subscription import SubscriptionData
-from broker_trio.wire.bodies.codec import decode_body, encode_body
+from broker_trio.wire.bodies.codec import decode_body, decode_request, encode_body
 from broker_trio.wire.command import Serialize
 
 
@@ -44,7 +44,7 @@ def decode_consumer_list(data: bytes, serialize: Serialize) -> list[str]:
 
 def decode_check_client_config(data: bytes, serialize: Serialize) -> CheckClientConfig:
     """The subscription as sent: the expression is what is to be checked."""
-    return decode_body(data, serialize, CheckClientConfig)
+    return decode_request(data, serialize, CheckClientConfig)
 
 
 def encode_check_client_config(body: CheckClientConfig, serialize: Serialize) -> bytes:

@@ -8,6 +8,10 @@
                       the text is valid JSON
     None              left out                                         left out
 
+A body of 16 MiB can say so little (`[],[],[],…`) that its values take a gigabyte. Containers and
+commas are counted before anything is built of them, and a request may have fewer than an answer or
+a file: whoever sends it is a stranger, and others wait while it is read.
+
 Reading tries msgspec first, which makes structs in C; what it refuses, and what it would read in
 another way than Apache (`$ref`, numbers beyond a long), goes the tolerant way: `json_text.loads`
 and `shape.read`. Anything that is no such body ends in a `RemoteProtocolError`.
@@ -19,6 +23,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from broker_trio.model.errors import RemoteProtocolError
 from broker_trio.model.route import MessageQueue
 from broker_trio.wire import cbor, json_text
 from broker_trio.wire.bodies import shape
@@ -26,13 +31,26 @@ from broker_trio.wire.command import Serialize
 
 T = TypeVar("T", bound=msgspec.Struct)
 
+REQUEST_VALUES_MAX: Final = 100_000
+"""Values that a request's body may be made of, where they are not read straight into structs."""
+REQUEST_BYTES_MAX: Final = 4 << 20
+
 _ODD_NUMBER: Final = re.compile(rb"[0-9](?:[0-9]{18}|[eE][+0-9])")
 
 
-def decode_body(data: bytes, serialize: Serialize, kind: type[T]) -> T:
+def decode_request(data: bytes, serialize: Serialize, kind: type[T]) -> T:
+    """The body of a stranger's request. Raises `RemoteProtocolError`, for its size as well."""
+    if len(data) > REQUEST_BYTES_MAX:
+        raise RemoteProtocolError(f"a body of {len(data)} bytes, limit {REQUEST_BYTES_MAX}")
+    return decode_body(data, serialize, kind, values_max=REQUEST_VALUES_MAX)
+
+
+def decode_body(
+    data: bytes, serialize: Serialize, kind: type[T], *, values_max: int = json_text.VALUES_MAX
+) -> T:
     """The body as `kind`, a struct. Raises `RemoteProtocolError`."""
     if serialize == Serialize.CBOR:
-        return _read(kind, cbor.loads(data))
+        return _read(kind, cbor.loads(data, values_max))
     if not shape.has_keys(kind, MessageQueue) and not _is_odd(data):
         try:
             value: T = _decoder(kind).decode(data)
@@ -42,7 +60,7 @@ def decode_body(data: bytes, serialize: Serialize, kind: type[T]) -> T:
             if shape.is_open(kind):
                 shape.check_open(value)
             return value
-    return _read(kind, json_text.loads(data))
+    return _read(kind, json_text.loads(data, values_max))
 
 
 def encode_body(value: msgspec.Struct, serialize: Serialize, *, bare_keys: bool = False) -> bytes:

@@ -8,7 +8,7 @@ import msgspec
 
 from broker_trio.model.group import SubscriptionGroupConfig
 from broker_trio.model.topic import DataVersion
-from broker_trio.wire.bodies.codec import decode_body, encode_body
+from broker_trio.wire.bodies.codec import decode_body, decode_request, encode_body
 from broker_trio.wire.command import Serialize
 
 
@@ -45,7 +45,7 @@ def encode_group_config(config: SubscriptionGroupConfig, serialize: Serialize) -
 
 
 def decode_group_config(data: bytes, serialize: Serialize) -> SubscriptionGroupConfig:
-    return decode_body(data, serialize, SubscriptionGroupConfig)
+    return decode_request(data, serialize, SubscriptionGroupConfig)
 
 
 def encode_group_table(wrapper: SubscriptionGroupWrapper, serialize: Serialize) -> bytes:
@@ -61,7 +61,7 @@ def encode_group_config_list(configs: list[SubscriptionGroupConfig], serialize: 
 
 
 def decode_group_config_list(data: bytes, serialize: Serialize) -> list[SubscriptionGroupConfig]:
-    return decode_body(data, serialize, SubscriptionGroupList).group_config_list
+    return decode_request(data, serialize, SubscriptionGroupList).group_config_list
 
 
 def encode_group_forbidden(body: GroupForbidden, serialize: Serialize) -> bytes:

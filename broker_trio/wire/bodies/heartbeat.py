@@ -15,7 +15,7 @@ import msgspec
 from broker_trio.model.errors import RemoteProtocolError
 from broker_trio.model.hashes import tags_code
 from broker_trio.model.subscription import TAG, SubscriptionData, build_subscription
-from broker_trio.wire.bodies.codec import decode_body, encode_body
+from broker_trio.wire.bodies.codec import decode_request, encode_body
 from broker_trio.wire.command import Serialize
 
 
@@ -52,7 +52,7 @@ class HeartbeatData(msgspec.Struct, frozen=True, rename="camel"):
 
 def decode_heartbeat(data: bytes, serialize: Serialize) -> HeartbeatData:
     """Raises `RemoteProtocolError`, also for an expression that means nothing."""
-    heartbeat = decode_body(data, serialize, HeartbeatData)
+    heartbeat = decode_request(data, serialize, HeartbeatData)
     consumers = [
         msgspec.structs.replace(
             consumer,

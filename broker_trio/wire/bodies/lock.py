@@ -7,7 +7,7 @@ answered by {"lockOKMQSet":[…]}, those that it got. `mqSet` may come as null.
 import msgspec
 
 from broker_trio.model.route import MessageQueue
-from broker_trio.wire.bodies.codec import decode_body, encode_body
+from broker_trio.wire.bodies.codec import decode_body, decode_request, encode_body
 from broker_trio.wire.command import Serialize
 
 
@@ -27,7 +27,7 @@ class LockResult(msgspec.Struct, frozen=True, rename="camel"):
 
 
 def decode_lock_request(data: bytes, serialize: Serialize) -> LockRequest:
-    return decode_body(data, serialize, LockRequest)
+    return decode_request(data, serialize, LockRequest)
 
 
 def encode_lock_request(request: LockRequest, serialize: Serialize) -> bytes:

@@ -9,7 +9,7 @@ import msgspec
 
 from broker_trio.model.route import MessageQueue
 from broker_trio.model.topic import DataVersion, TopicConfig
-from broker_trio.wire.bodies.codec import decode_body, encode_body
+from broker_trio.wire.bodies.codec import decode_body, decode_request, encode_body
 from broker_trio.wire.command import Serialize
 
 
@@ -76,7 +76,7 @@ def encode_topic_config_list(configs: list[TopicConfig], serialize: Serialize) -
 
 
 def decode_topic_config_list(data: bytes, serialize: Serialize) -> list[TopicConfig]:
-    return decode_body(data, serialize, TopicConfigList).topic_config_list
+    return decode_request(data, serialize, TopicConfigList).topic_config_list
 
 
 def encode_topic_stats(table: TopicStatsTable, serialize: Serialize) -> bytes:
@@ -93,4 +93,4 @@ def encode_data_version(version: DataVersion, serialize: Serialize) -> bytes:
 
 
 def decode_data_version(data: bytes, serialize: Serialize) -> DataVersion:
-    return decode_body(data, serialize, DataVersion)
+    return decode_request(data, serialize, DataVersion)

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from broker_trio.model.errors import RemoteProtocolError
+from broker_trio.model.topic import DataVersion
 from broker_trio.wire import cbor
 from broker_trio.wire.bodies import codec, shape
 from broker_trio.wire.bodies.route import KVTable
@@ -153,3 +154,22 @@ def test_reading_refuses_the_rest(kind: object, tree: object) -> None:
     """A wrong type or an absurd number names its place."""
     with pytest.raises(RemoteProtocolError, match=r"^\$: expected"):
         shape.read(kind, tree)
+
+
+@pytest.mark.parametrize(
+    ("body", "serialize"),
+    [
+        (b" " * (4 << 20) + b"{}", Serialize.JSON),
+        (b"{'a':[" + b"1," * 100_001 + b"]}", Serialize.JSON),
+        (b"\x9a\0\1\x86\xa1" + b"\x80" * 100_001, Serialize.CBOR),
+    ],
+    ids=["bytes", "values", "containers"],
+)
+def test_a_request_says_less_than_an_answer_may(body, serialize):
+    """Its limits are those of a stranger; the same tree in an answer or a file is read."""
+    with pytest.raises(RemoteProtocolError, match=r"4194304|100000"):
+        codec.decode_request(body, serialize, DataVersion)
+    try:
+        codec.decode_body(body, serialize, DataVersion)
+    except RemoteProtocolError as problem:
+        assert "expected an object" in str(problem)  # noqa: PT017 -- of the list: it was read

@@ -2,6 +2,7 @@
 
 import pytest
 
+from broker_trio.model import hashes
 from broker_trio.wire import java
 from broker_trio.wire.java import index_hash, tags_code_of, topic_key_hash
 
@@ -72,3 +73,12 @@ def test_tags_of_bytes():
     """Bytes that are no UTF-8 are hashed as their replacement, not refused."""
     assert tags_code_of(b"TagA") == 2598919
     assert tags_code_of(b"\xff") == 0xFFFD
+
+
+def test_long_tags_are_hashed_and_not_kept():
+    """The caches hold thousands of entries: of short ones only, or they would hold 100 MiB."""
+    long = "t" * 30_000
+    sizes = [cache.cache_info().currsize for cache in (java._kept_tags, hashes._kept_hash)]
+    assert tags_code_of(long.encode()) == hashes.tags_code(long) == hashes.java_hash(long)
+    assert [cache.cache_info().currsize for cache in (java._kept_tags, hashes._kept_hash)] == sizes
+    assert tags_code_of(b"TagA") == 2598919

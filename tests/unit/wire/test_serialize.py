@@ -8,7 +8,7 @@ import pytest
 
 from broker_trio.model.codes import LanguageCode, RequestCode
 from broker_trio.model.errors import LocalProtocolError, RemoteProtocolError
-from broker_trio.wire.command import Command, Serialize
+from broker_trio.wire.command import RESPONSE, Command, Serialize
 from broker_trio.wire.serialize import (
     FRAME_SIZE_MAX,
     decode_header,
@@ -294,3 +294,11 @@ def test_the_largest_frame():
     assert len(encode_head(Command(10), room)) + room == FRAME_SIZE_MAX
     with pytest.raises(LocalProtocolError):
         encode_head(Command(10), room + 1)
+
+
+def test_a_field_without_a_name_is_left_out_of_a_binary_header():
+    """JSON and CBOR can say it, and a broker relays what its clients say; no reader takes it."""
+    command = Command(0, 1, RESPONSE, {"": "x", "a": "1", "n" * 300: "2"})
+    command.serialize = Serialize.ROCKETMQ
+    read = decode_header(Serialize.ROCKETMQ, encode(command)[8:])
+    assert read.ext == {"a": "1", "n" * 300: "2"}
