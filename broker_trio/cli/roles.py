@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from structlog.types import EventDict
 
 STDIN: Final = 0
+LOGGED_CHARS_MAX: Final = 1_000  # of one value in a log line
 NAMESERVER_GRACE_S: Final = 10.0
 C = TypeVar("C", bound=msgspec.Struct)
 
@@ -205,7 +206,19 @@ def lines_for_people(logger: object, name: str, event: "EventDict") -> str:
     traceback = event.pop("exception", None)
     order = ["timestamp", "level", "event"]
     line = LogfmtRenderer(key_order=order, drop_missing=True)(logger, name, event)
+    if not line.isprintable():  # a peer's text moves no cursor and colours no screen
+        line = "".join(
+            one if one.isprintable() else one.encode("unicode_escape").decode() for one in line
+        )
     return f"{line}\n{traceback}" if traceback else line
+
+
+def bounded(_logger: object, _name: str, event: "EventDict") -> "EventDict":
+    """No peer's text fills the disk by being refused."""
+    for name, value in event.items():
+        if isinstance(value, str) and len(value) > LOGGED_CHARS_MAX and name != "exception":
+            event[name] = f"{value[:LOGGED_CHARS_MAX]}… ({len(value)} characters)"
+    return event
 
 
 def log_to_stderr(*, as_json: bool) -> None:
@@ -215,6 +228,7 @@ def log_to_stderr(*, as_json: bool) -> None:
     processors: list[structlog.types.Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        bounded,
     ]
     if as_json:
         processors += [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]

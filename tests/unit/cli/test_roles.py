@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from broker_trio.cli.main import COMMANDS, cli
-from broker_trio.cli.roles import lines_for_people
+from broker_trio.cli.roles import LOGGED_CHARS_MAX, bounded, lines_for_people
 
 
 @pytest.mark.parametrize("role", ["nameserver", "broker"])
@@ -55,6 +55,18 @@ def test_log_lines_are_key_value_with_tracebacks_below() -> None:
     assert lines_for_people(None, "", {**event}) == line
     text = lines_for_people(None, "", {**event, "exception": "Traceback:\n  line"})
     assert text == f"{line}\nTraceback:\n  line"
+
+
+def test_a_peers_text_cannot_act_on_the_terminal_or_fill_the_disk() -> None:
+    """Control characters are shown as escapes, and a long text is cut with its length told."""
+    hostile = {"event": "refused", "topic": "a\x1b[2J\r\n\0\u202e", "long": "x" * 100_000}
+    line = lines_for_people(None, "", bounded(None, "", {**hostile}))
+    assert line.isprintable()
+    assert r"\x1b[2J" in line
+    assert len(line) < LOGGED_CHARS_MAX + 200
+    assert "(100000 characters)" in line
+    trace = bounded(None, "", {"event": "e", "exception": "t" * 5_000})["exception"]
+    assert len(trace) == 5_000
 
 
 def test_every_command_can_be_imported_and_helps() -> None:
