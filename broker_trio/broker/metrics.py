@@ -216,7 +216,7 @@ def remoting_samples(stats: RemotingStats) -> Iterator[Sample]:
     """Connections, bytes, refusals, and how long answers took."""
     yield sample("brokertrio_connections", stats.connections)
     yield sample("brokertrio_connections_accepted_total", stats.accepted)
-    yield sample("brokertrio_inflight_bytes", stats.buffered_bytes)
+    yield sample("brokertrio_inflight_bytes", stats.buffered_bytes + stats.outbound_bytes)
     yield sample("brokertrio_network_bytes_total", stats.bytes_in, "in")
     yield sample("brokertrio_network_bytes_total", stats.bytes_out, "out")
     yield sample("rocketmq_processor_watermark", stats.parked, "async_put")

@@ -293,7 +293,11 @@ BROKER_FAMILIES: Final = (
     ),
     Family("brokertrio_long_polls", _G, "Pulls held until a message arrives."),
     Family(
-        "brokertrio_inflight_bytes", _G, "Bytes of requests that are being worked on.", (), "bytes"
+        "brokertrio_inflight_bytes",
+        _G,
+        "Bytes of unfinished requests, and of answers that no peer has taken yet.",
+        (),
+        "bytes",
     ),
     Family(
         "brokertrio_nameserver_registered",

@@ -1,12 +1,15 @@
 """One accepted connection: bytes in, answers out.
 
-    reader   receive -> feed (parse, dispatch, answer: no await) -> drain -> receive …
+    reader   receive -> feed (parse, dispatch, answer: no await) -> drain -> (feed ->) receive …
     writer   sleeps; drains what was answered later: held pulls, flushed sends, finished tasks
 
 A read brings tens of frames where clients pipeline. All of them are handled in one synchronous
 `feed`, then `batch_done` lets the store write once for all, then one send carries all answers.
 Whoever finds answers queued and nobody sending becomes the sender, so a plain request costs no
 task switch. While the peer does not take answers the reader waits in `drain`: TCP slows the peer.
+A feed stops where answers reach `outbound_bytes_max`, and goes on once they left: a read of small
+questions may ask for gigabytes. What is answered later (a woken pull) cannot wait; past that limit
+it is answered "busy" without its body, and the client asks again.
 
 Deadlines live in plain attributes that the server's sweep looks at once a second; a timeout per
 read would cost more than the read.
@@ -28,6 +31,7 @@ from broker_trio.wire.frame import FrameBuffer
 from broker_trio.wire.serialize import encode_parts
 
 log = structlog.get_logger("remoting")
+REMARK_CHARS_MAX: Final = 1_024  # a peer's own long text is not worth sending back
 JOIN_BYTES_MAX: Final = 1 << 20  # answers are joined for one send up to this much
 
 
@@ -44,7 +48,9 @@ class Connection:
         limits: RemotingLimits,
         stats: RemotingStats,
         batch_done: Callable[[], None],
+        relieve: Callable[[], None],
     ) -> None:
+        """`relieve` makes room where unfinished frames or untaken answers of all pass a limit."""
         self.id = session_id
         self.peer_address = peer_address
         self.opened = self.last_active = trio.current_time()
@@ -53,11 +59,14 @@ class Connection:
         self.frames_seen = 0
         self.scope = trio.CancelScope()
         self._stream = stream
+        self._send_nowait: Callable[[bytes], int] | None = getattr(stream, "send_nowait", None)
         self._dispatcher, self._limits, self._stats = dispatcher, limits, stats
-        self._batch_done = batch_done
+        self._batch_done, self._relieve = batch_done, relieve
         self._frames = FrameBuffer(limits.frame_bytes_max, limits.header_bytes_max)
         self._outbox: list[bytes] = []
         self._outbox_bytes = 0
+        self.buffered = 0  # bytes of an unfinished frame
+        self.unsent = 0  # bytes of the outbox and of what is being sent
         self._sending = False
         self._feeding = False
         self._wake = trio.Event()
@@ -72,10 +81,6 @@ class Connection:
     @property
     def closed(self) -> bool:
         return self._closed
-
-    @property
-    def buffered(self) -> int:
-        return self._frames.buffered
 
     async def run(self) -> None:
         """Serve until the peer leaves, breaks the format, or `scope` is cancelled."""
@@ -99,23 +104,26 @@ class Connection:
                 return
             self._stats.bytes_in += len(data)
             try:
-                self._feed(data)
+                while self._feed(data):
+                    data = b""
+                    await self._drain()
             except RemoteProtocolError as error:
                 self._stats.protocol_error(error)
                 log.info("connection.protocol_error", peer=self.peer_address, error=str(error))
                 await self._drain()
                 return
-            await self._drain()
+            if self._outbox and not self._send_now():
+                await self._drain()
 
-    def _feed(self, data: bytes | bytearray) -> None:
-        """Handle every whole frame in `data`; answers wait in the outbox."""
+    def _feed(self, data: bytes | bytearray) -> bool:
+        """Handle every whole frame in `data`; answers wait in the outbox. True: it was full."""
         now = trio.current_time()
         self.last_active = now
         frames = self._frames
-        before = frames.buffered
-        frames.receive_data(data)
+        if data:
+            frames.receive_data(data)
         self._feeding = True
-        count = 0
+        count, room = 0, self._limits.outbound_bytes_max
         try:
             while (command := frames.next_command()) is not None:
                 count += 1
@@ -123,26 +131,36 @@ class Connection:
                     self._answered(command)
                 else:
                     self._handle(command, now)
+                    if self._outbox_bytes > room:
+                        return True
+            return False
         finally:
             self._batch_done()
             self._feeding = False
-            self._note_frames(count, before, now)
+            self._note_frames(count, now)
 
-    def _note_frames(self, count: int, buffered_before: int, now: float) -> None:
+    def _note_frames(self, count: int, now: float) -> None:
         """Keep the sweep's facts, and the process-wide bound on unfinished frames."""
-        buffered, stats = self._frames.buffered, self._stats
+        buffered, before, stats = self._frames.buffered, self.buffered, self._stats
         self.frames_seen += count
         stats.frames_in += count
-        stats.buffered_bytes += buffered - buffered_before
+        if self._closed:
+            return  # given up by its own last answer
+        self.buffered = buffered
+        stats.buffered_bytes += buffered - before
         if not buffered:
             self.frame_began = None
         elif count or self.frame_began is None:
             self.frame_began = now
-        if stats.buffered_bytes > self._limits.buffered_bytes_max and buffered > buffered_before:
-            raise RemoteProtocolError(
-                f"{stats.buffered_bytes} bytes of unfinished frames from all peers, "
-                f"limit {self._limits.buffered_bytes_max} (remoting.buffered_bytes_max)"
-            )
+        if stats.buffered_bytes > self._limits.buffered_bytes_max and buffered > before:
+            self._relieve()
+
+    def give_up(self) -> None:
+        """End it from outside; what it holds is free at once, and no longer counted."""
+        self._close()
+        self._frames = FrameBuffer(self._limits.frame_bytes_max, self._limits.header_bytes_max)
+        self._outbox, self._outbox_bytes = [], 0
+        self.scope.cancel()
 
     def _handle(self, command: Command, now: float) -> None:
         request = Request(self, command, now, self._answer)
@@ -201,13 +219,15 @@ class Connection:
         if response.frame is not None:
             self._queue(response.frame(command))
             return
+        if response.body and self.unsent > self._limits.outbound_bytes_max and not self._feeding:
+            response = self._too_much()  # (a feed stops by itself)
         reply = Command(
             response.code,
             command.opaque,
             RESPONSE,
             response.ext if response.ext is not None else {},
             b"",
-            response.remark,
+            shortened(response.remark),
             serialize=command.serialize,
         )
         try:
@@ -218,9 +238,22 @@ class Connection:
             parts = encode_parts(reply, b"")
         self._queue(parts)
 
+    def _too_much(self) -> Response:
+        self._stats.refuse("outbound")
+        remark = (
+            f"[OVERLOAD]{self.unsent} bytes of answers wait for this peer, limit "
+            f"{self._limits.outbound_bytes_max} (remoting.outbound_bytes_max)"
+        )
+        return Response(ResponseCode.SYSTEM_BUSY, remark)
+
     def _queue(self, parts: list[bytes]) -> None:
+        size = sum(map(len, parts))
         self._outbox += parts
-        self._outbox_bytes += sum(map(len, parts))
+        self._outbox_bytes += size
+        self.unsent += size
+        self._stats.outbound_bytes += size
+        if self._stats.outbound_bytes > self._limits.outbound_total_bytes_max:
+            self._relieve()
         if not self._feeding and not self._sending:
             self._wake.set()
 
@@ -229,6 +262,19 @@ class Connection:
             await self._wake.wait()
             self._wake = trio.Event()
             await self._drain()
+
+    def _send_now(self) -> bool:
+        """Hand all answers to the kernel without waiting; False where some are left to `_drain`."""
+        if self._send_nowait is None or self._sending or self._closed:
+            return False
+        data = b"".join(self._outbox)
+        sent = self._send_nowait(data)
+        self._stats.bytes_out += sent
+        self._stats.outbound_bytes -= sent
+        self.unsent -= sent
+        rest = data[sent:]
+        self._outbox, self._outbox_bytes = [rest] if rest else [], len(rest)
+        return not rest
 
     async def _drain(self) -> None:
         """Send everything queued; whoever else is sending takes over what comes meanwhile."""
@@ -245,6 +291,9 @@ class Connection:
                 for chunk in joined(parts):
                     await self._stream.send_all(chunk)
                     self._stats.bytes_out += len(chunk)
+                    if not self._closed:
+                        self._stats.outbound_bytes -= len(chunk)
+                        self.unsent -= len(chunk)
                     self.last_active = self.send_began = trio.current_time()
                 self._room.set()
                 self._room = trio.Event()
@@ -296,11 +345,20 @@ class Connection:
 
     def _close(self) -> None:
         self._closed = True
-        self._stats.buffered_bytes -= self._frames.buffered
-        self._stats.parked -= self._parked
-        self._parked = 0
+        stats = self._stats
+        stats.buffered_bytes -= self.buffered
+        stats.outbound_bytes -= self.unsent
+        stats.parked -= self._parked
+        self.buffered = self.unsent = self._parked = 0
         for event, _ in self._calls.values():
             event.set()
+
+
+def shortened(remark: str | None) -> str | None:
+    """A remark that fits any peer's screen and header limit."""
+    if remark is None or len(remark) <= REMARK_CHARS_MAX:
+        return remark
+    return remark[:REMARK_CHARS_MAX] + "…"
 
 
 def joined(parts: list[bytes]) -> list[bytes]:

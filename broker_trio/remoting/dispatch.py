@@ -148,6 +148,8 @@ async def settle(later: Later) -> Response:
         return await later()
     except Refused as refusal:
         return Response(refusal.code, refusal.remark, dict(refusal.fields or {}))
+    except RemoteProtocolError as error:
+        return Response(ResponseCode.SYSTEM_ERROR, f"{type(error).__name__}: {error}")
     except OSError as error:
         log.exception("request.read_failed", path=error.filename)
         return Response(ResponseCode.SYSTEM_ERROR, f"the store cannot read: {error}")

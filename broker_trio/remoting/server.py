@@ -98,6 +98,7 @@ class RemotingServer:
             self._limits,
             self.stats,
             self._batch_done,
+            self._relieve,
         )
         self.connections[connection.id] = connection
         self._per_host[host] = self._per_host.get(host, 0) + 1
@@ -133,6 +134,28 @@ class RemotingServer:
             del self._per_host[host]
         if self._on_close is not None:
             self._on_close(connection)
+
+    def _relieve(self) -> None:
+        """A limit of all together is passed: who holds most of it goes, not who came last."""
+        limits, stats = self._limits, self.stats
+        while stats.buffered_bytes > limits.buffered_bytes_max:
+            largest = max(self.connections.values(), key=lambda one: one.buffered)
+            self._give_up(largest, "too_large", "buffered_bytes_max", largest.buffered)
+        while stats.outbound_bytes > limits.outbound_total_bytes_max:
+            largest = max(self.connections.values(), key=lambda one: one.unsent)
+            self._give_up(largest, "stalled", "outbound_total_bytes_max", largest.unsent)
+
+    def _give_up(self, connection: Connection, cause: str, setting: str, held: int) -> None:
+        assert held, f"remoting.{setting} is passed by nobody"
+        self.stats.count_error(cause)
+        log.warning(
+            "connection.given_up",
+            peer=connection.peer_address,
+            bytes=held,
+            limit=getattr(self._limits, setting),
+            setting=f"remoting.{setting}",
+        )
+        connection.give_up()
 
     async def _sweep(self) -> None:
         while True:

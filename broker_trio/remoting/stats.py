@@ -25,11 +25,12 @@ class CodeStats:
 
 
 class RemotingStats:
-    """Counters of all connections of one server. Only ever grow, but for the three gauges."""
+    """Counters of all connections of one server. Only ever grow, but for the four gauges."""
 
     def __init__(self) -> None:
         self.connections = 0  # gauge
         self.buffered_bytes = 0  # gauge: unfinished frames
+        self.outbound_bytes = 0  # gauge: answers that no peer has taken yet
         self.parked = 0  # gauge: requests waiting for a flush or a message
         self.accepted = 0
         self.bytes_in = 0
