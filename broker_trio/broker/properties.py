@@ -19,7 +19,7 @@ import msgspec
 
 from broker_trio.model.codes import ResponseCode
 from broker_trio.model.errors import Refused
-from broker_trio.model.message import DELAY_LEVELS_S
+from broker_trio.model.message import DELAY_LEVELS_S, PROPERTIES_SIZE_MAX
 from broker_trio.runtime.seams import Entropy
 from broker_trio.wire.java import tags_code_of
 
@@ -40,6 +40,7 @@ _TAGS: Final = b"\x02TAGS\x01"
 _KEYS: Final = b"\x02KEYS\x01"
 _KEY_NAME: Final = b"UNIQ_KEY\x01"
 _KEY_SIZE: Final = 32
+SHAPE_BYTES_MAX: Final = 1_024  # of one shape; larger ones are found out anew each time
 SHAPES_MAX: Final = 1_024  # entries; producers with KEYS of their own on each message go without
 
 
@@ -101,6 +102,8 @@ class Scanner:
         return shape.before + key + shape.after, shape.tags_code
 
     def _remember(self, rest: bytes, found: Scanned) -> None:
+        if len(rest) > SHAPE_BYTES_MAX:
+            return
         before, key, after = found.stored.partition(found.uniq_key)
         if len(key) != _KEY_SIZE or key in after or found.refusal is not None:
             return
@@ -164,6 +167,19 @@ class Scanner:
         text = "".join(f"{name}\x01{value}\x02" for name, value in pairs.items())
         found.stored = text.encode() + self._suffix
         return found
+
+
+def checked(stored: bytes) -> bytes:
+    """The same properties, if a record can hold them; whoever adds to them asks anew.
+
+    Raises `Refused` 13: their length is a signed short in the record.
+    """
+    if len(stored) > PROPERTIES_SIZE_MAX:
+        raise Refused(
+            ResponseCode.MESSAGE_ILLEGAL,
+            f"the properties have {len(stored)} bytes, limit {PROPERTIES_SIZE_MAX}",
+        )
+    return stored
 
 
 def _judge(found: Scanned, pairs: dict[str, str]) -> None:

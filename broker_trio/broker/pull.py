@@ -9,11 +9,12 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final, final
 
+import msgspec
 import trio
 
 from broker_trio.broker.config import BrokerConfig
 from broker_trio.broker.groups import Groups
-from broker_trio.broker.held_pulls import Held, HeldPulls
+from broker_trio.broker.held_pulls import CODES_MAX, Held, HeldPulls
 from broker_trio.broker.offsets import ConsumerOffsets
 from broker_trio.broker.sessions import Sessions
 from broker_trio.broker.settings import Settings
@@ -105,8 +106,12 @@ class Pull:
         if reset is not None:
             return self._moved(header, reset)
         if header.sys_flag & COMMIT_OFFSET and header.commit_offset >= 0:
-            self._offsets.commit(
-                header.consumer_group, header.topic, header.queue_id, header.commit_offset
+            end = self._store.queues.max_offset(header.topic, header.queue_id)
+            self._offsets.commit(  # past the end it would skip what comes next, as with 15
+                header.consumer_group,
+                header.topic,
+                header.queue_id,
+                min(header.commit_offset, end),
             )
         hold = bool(header.sys_flag & SUSPEND) and header.suspend_timeout_millis > 0
         return self._attempt(request, header, codes, hold=hold)
@@ -167,14 +172,23 @@ class Pull:
             raise Refused(
                 ResponseCode.SYSTEM_BUSY,
                 f"[OVERLOAD]{held.count} pulls are held, limit {held.held_max} "
-                "(pull.held_pulls_max) or remoting.parked_max of this connection",
+                f"(pull.held_pulls_max), for {held.codes} tags, limit {CODES_MAX} (CODES_MAX), "
+                "or remoting.parked_max of this connection",
             )
         wait_ms = min(header.suspend_timeout_millis, config.hold_ms_max)
         if not self._settings.long_polling_enable:
             wait_ms = min(wait_ms, 1_000)
         deadline = self._clock.monotonic() + wait_ms / 1_000
+        header = msgspec.structs.replace(
+            header,
+            subscription=None,
+            expression_type=None,
+            proxy_forward_client_id=None,
+            bname=None,
+        )
         rerun = partial(self._attempt, request, header, codes, hold=False)
-        request.command.ext = {}
+        command = request.command  # nothing that a peer made long is kept while it waits
+        command.ext, command.body, command.remark = {}, b"", None
         held.hold(
             Held(
                 request, header.topic, header.queue_id, header.queue_offset, codes, deadline, rerun

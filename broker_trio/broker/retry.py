@@ -19,6 +19,7 @@ import trio
 
 from broker_trio.broker.groups import Groups
 from broker_trio.broker.locks import Locks
+from broker_trio.broker.properties import checked
 from broker_trio.broker.schedule import to_schedule
 from broker_trio.broker.settings import Settings
 from broker_trio.broker.stats import BrokerStats
@@ -47,6 +48,7 @@ from broker_trio.wire.headers.send import ConsumerSendMsgBackRequestHeader
 from broker_trio.wire.properties import format_properties
 from broker_trio.wire.record import decode_record
 
+RECONSUME_TIMES_MAX: Final = 2**31 - 1  # what a record's field holds; a peer may begin there
 FIRST_RETRY_LEVEL: Final = 3  # 10 s; each further attempt waits one level longer
 MAX_TIMES_SINCE_VERSION: Final = 121  # V3_4_9: older clients send no maxReconsumeTimes that counts
 
@@ -205,13 +207,13 @@ class Retry:
             topic=target.topic_name,
             queue_id=self._entropy.randrange(max(1, target.write_queue_nums)),
             body=message.body,
-            properties=format_properties(properties),
+            properties=checked(format_properties(properties)),
             flag=message.flag,
             sys_flag=message.sys_flag,
             born_timestamp_ms=message.born_timestamp_ms,
             born_host=encode_host(message.born_host),
             tags_code=tags_code(tags) if tags else 0,
-            reconsume_times=message.reconsume_times + 1,
+            reconsume_times=min(message.reconsume_times + 1, RECONSUME_TIMES_MAX),
         )
 
     async def _durable(self, physical_end: int) -> bool:

@@ -31,6 +31,7 @@ import structlog
 import trio
 
 from broker_trio.broker.metadata import MetadataFile
+from broker_trio.broker.properties import checked
 from broker_trio.broker.settings import Settings
 from broker_trio.model import names
 from broker_trio.model.errors import LocalProtocolError, Refused, RemoteProtocolError
@@ -90,7 +91,10 @@ class _Step(NamedTuple):
 
 
 def to_schedule(draft: Draft, level: int) -> Draft:
-    """The message as it waits. `level` above the highest means the highest; timers are dropped."""
+    """The message as it waits. `level` above the highest means the highest; timers are dropped.
+
+    Raises `Refused` 13 where there is no room for what is added to its properties.
+    """
     level = min(level, len(DELAY_LEVELS_S))
     properties = parse_properties(draft.properties)
     for name in TIMER_PROPERTIES:
@@ -102,7 +106,7 @@ def to_schedule(draft: Draft, level: int) -> Draft:
         draft,
         topic=names.SCHEDULE_TOPIC,
         queue_id=level - 1,
-        properties=format_properties(properties),
+        properties=checked(format_properties(properties)),
         tags_code=0,  # the store puts the due time there: it knows the store timestamp
     )
 

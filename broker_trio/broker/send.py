@@ -12,7 +12,7 @@ under SYNC_FLUSH (durability `disk`), unless the message says WAIT=false.
 from typing import Final, final
 
 from broker_trio.broker.config import BrokerConfig
-from broker_trio.broker.properties import Scanned, Scanner
+from broker_trio.broker.properties import Scanned, Scanner, checked
 from broker_trio.broker.retry import Retry
 from broker_trio.broker.schedule import Schedule
 from broker_trio.broker.settings import Settings
@@ -35,7 +35,6 @@ from broker_trio.wire.properties import parse_properties
 from broker_trio.wire.send_reply import SendReply, SendSuffix
 
 BATCH_TOPIC_BYTES_MAX: Final = 127
-PROPERTIES_BYTES_MAX: Final = 32_767
 KEPT_FLAGS: Final = 0x70F & ~0xC
 """Of a sender's sysFlag: compression, multi-tags. Host families are the broker's to say."""
 
@@ -106,7 +105,7 @@ class Send:
 
     def _handle(self, request: Request, header: SendMessageRequestHeader) -> Response | Parked:
         body = request.command.body
-        self._store.check_writable(len(body))
+        self._store.check_writable(min(len(body), self._body_max))  # a larger one is 13, not busy
         topic = header.topic
         target = self._targets.get(topic) or self._resolve(topic, header)
         queue_id = header.queue_id
@@ -148,7 +147,9 @@ class Send:
                 ResponseCode.NO_PERMISSION, f"Sending message to topic[{topic}] is forbidden."
             )
         config = self._topics.get(topic)
-        if config is None:
+        if config is None and is_retry(topic):
+            config = self._retry.topic_for_send(topic)
+        elif config is None:
             queues = header.default_topic_queue_nums
             config = self._topics.create_for_send(topic, header.default_topic, queues)
         if config.order and not self._settings.writable:
@@ -191,27 +192,28 @@ class Send:
 
     def _scan(self, target: Target, raw: bytes, body_size: int) -> Scanned:
         """Checks 8 to 11, and the properties as they will be stored."""
-        if body_size > self._body_max:
-            raise Refused(
-                ResponseCode.MESSAGE_ILLEGAL,
-                f"the body has {body_size} bytes, limit {self._body_max} (store.message_size_max)",
-            )
+        self._check_size(body_size)
         scanned = self._scanner.scan(raw)
         if scanned.refusal is not None:
             raise scanned.refusal
-        if len(scanned.stored) > PROPERTIES_BYTES_MAX:
-            raise Refused(
-                ResponseCode.MESSAGE_ILLEGAL,
-                f"the properties have {len(scanned.stored)} bytes, limit {PROPERTIES_BYTES_MAX}",
-            )
+        checked(scanned.stored)
         if target.needs_keys and not scanned.has_keys:
             raise Refused(
                 ResponseCode.MESSAGE_ILLEGAL, "a compaction topic needs KEYS on every message"
             )
         return scanned
 
+    def _check_size(self, body_size: int) -> None:
+        """Of one message, or of a batch as it came: RocketMQ has one limit for both."""
+        if body_size > self._body_max:
+            raise Refused(
+                ResponseCode.MESSAGE_ILLEGAL,
+                f"the body has {body_size} bytes, limit {self._body_max} (store.message_size_max)",
+            )
+
     def _send_batch(self, request: Request, target: Target, draft: Draft) -> Response | Parked:
         """One append for all items: consecutive offsets in one queue, or none of them."""
+        self._check_size(len(draft.body))
         if len(draft.topic) > BATCH_TOPIC_BYTES_MAX or target.is_retry:
             raise Refused(ResponseCode.MESSAGE_ILLEGAL, f"no batches to topic {draft.topic}")
         if target.config.attributes.get("queue.type") == "BatchCQ":

@@ -35,6 +35,7 @@ log = structlog.get_logger()
 PATH: Final = "config/topics.json"
 TOPICS_MAX: Final = 50_000  # one registration carries them all: 16 MiB hold about 70,000
 QUEUES_MAX: Final = 4096  # a topic's queues on one broker; each is files and a table entry
+SYS_FLAG_MAX: Final = 2**31 - 1  # nameservers refuse a whole registration for one beyond
 RW: Final = Perm.READ | Perm.WRITE
 
 
@@ -163,8 +164,11 @@ class Topics:
     def put_many(self, configs: Iterable[TopicConfig]) -> None:
         """All or none of them, under one new DataVersion."""
         configs = list(configs)
+        new: set[str] = set()
         for config in configs:
-            self._check(config)
+            self._check(config, len(new - {config.topic_name}))
+            if config.topic_name not in self.table:
+                new.add(config.topic_name)
         self._put_all([config for config in configs if self.get(config.topic_name) != config])
 
     def delete(self, topic: str) -> bool:
@@ -229,7 +233,8 @@ class Topics:
             self.put(config)
         return config
 
-    def _check(self, config: TopicConfig) -> None:
+    def _check(self, config: TopicConfig, more: int = 0) -> None:
+        """`more`: topics that will be new before this one."""
         topic = config.topic_name
         try:
             names.check_topic(topic)
@@ -242,7 +247,13 @@ class Topics:
                 f"topic[{topic}] wants {nums[0]} read and {nums[1]} write queues, "
                 f"allowed 1 to {self.queues_max} (topics.queues_per_topic_max)",
             )
-        if topic not in self.table and len(self.table) >= self.topics_max:
+        if not 0 <= config.topic_sys_flag <= SYS_FLAG_MAX:
+            raise Refused(
+                ResponseCode.INVALID_PARAMETER,
+                f"topic[{topic}] with topicSysFlag {config.topic_sys_flag}, "
+                f"allowed 0 to {SYS_FLAG_MAX}",
+            )
+        if topic not in self.table and len(self.table) + more >= self.topics_max:
             retries = sum(names.is_retry(name) or names.is_dlq(name) for name in self.table)
             raise Refused(
                 ResponseCode.SYSTEM_ERROR,

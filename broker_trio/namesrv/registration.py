@@ -133,6 +133,8 @@ def _check_name(what: str, name: str) -> None:
         raise refuse(f"{what} is blank")
     if len(name) > NAME_CHARS_MAX:
         raise refuse(f"{what} has {len(name)} characters, limit {NAME_CHARS_MAX} (NAME_CHARS_MAX)")
+    if not name.isprintable():
+        raise refuse(f"{what} = {name!r} has control characters")
 
 
 def _check_address(what: str, address: str) -> None:

@@ -17,7 +17,7 @@ from broker_trio.broker.registrar import Identity
 from broker_trio.broker.sessions import Channel, Sessions
 from broker_trio.broker.topics import Topics
 from broker_trio.model.codes import LanguageCode, RequestCode, ResponseCode
-from broker_trio.model.errors import Refused
+from broker_trio.model.errors import LocalProtocolError, Refused
 from broker_trio.model.hosts import decode_message_id
 from broker_trio.remoting.dispatch import Later, Request, Response, Route
 from broker_trio.store.store import Store
@@ -44,6 +44,7 @@ from broker_trio.wire.headers.client import (
 )
 
 RELAY_S: Final = 10.0
+KNOWN_CODES: Final = frozenset(map(int, ResponseCode))
 RELAY_VERSION_MIN: Final = 62  # V3_1_8_SNAPSHOT: older clients know none of these questions
 
 
@@ -218,7 +219,11 @@ class ConnectionAdmin:
 
 
 async def relay(channel: Channel, code: int, fields: Ext, body: bytes) -> Response:
-    """Ask a client and hand its answer on. Raises `Refused` 207 after 10 s, 1 where it has gone."""
+    """Ask a client and hand its answer on.
+
+    Raises `Refused` 207 after 10 s, 1 where it has gone or cannot be asked. A code that nobody has
+    becomes 1: what a client makes up is no code of ours.
+    """
     try:
         with trio.fail_after(RELAY_S):
             answer = await channel.session.call(Command(code, ext=fields, body=body))
@@ -231,7 +236,12 @@ async def relay(channel: Channel, code: int, fields: Ext, body: bytes) -> Respon
         raise Refused(
             ResponseCode.SYSTEM_ERROR, f"consumer <{channel.client_id}> has gone: {error}"
         ) from error
-    return Response(answer.code, answer.remark, dict(answer.ext), answer.body)
+    except LocalProtocolError as error:  # it came in a shorter form than it would leave in
+        raise Refused(
+            ResponseCode.SYSTEM_ERROR, f"consumer <{channel.client_id}> cannot be asked: {error}"
+        ) from error
+    answered = answer.code if answer.code in KNOWN_CODES else ResponseCode.SYSTEM_ERROR
+    return Response(answered, answer.remark, dict(answer.ext), answer.body)
 
 
 def language_name(code: int) -> str | None:

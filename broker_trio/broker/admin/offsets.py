@@ -7,6 +7,8 @@ are reset in the same way.
 
 from typing import Any, Final, final
 
+import trio
+
 from broker_trio.broker.groups import Groups
 from broker_trio.broker.offsets import ConsumerOffsets
 from broker_trio.broker.registrar import Identity
@@ -89,13 +91,14 @@ class OffsetAdmin:
         if header.topic:
             topics = [header.topic]
         elif header.topic_list:
-            topics = [topic for topic in header.topic_list.split(";") if topic]
+            topics = list(dict.fromkeys(filter(None, header.topic_list.split(";"))))
         else:
             topics = self._topics_of(group)
 
         async def later() -> Response:
             table: dict[MessageQueue, OffsetWrapper] = {}
             for topic in topics:
+                await trio.lowlevel.checkpoint()  # a thousand queues each, and others wait
                 table.update(await self._progress(group, topic))
             return Response(
                 body=encode_consume_stats(ConsumeStats(table, self._tps(group, topics)), serialize)
@@ -148,6 +151,7 @@ class OffsetAdmin:
             for group in sorted(self._groups.table):
                 stats: list[ConsumeStats] = []
                 for topic in self._topics_of(group):
+                    await trio.lowlevel.checkpoint()
                     config = self._topics.get(topic)
                     if config is None or (header.is_order and not config.order):
                         continue

@@ -242,6 +242,8 @@ def _converted(name: str, value: str) -> object:
         raise Refused(ResponseCode.SYSTEM_ERROR, f"{name}: {error}") from error
     if name == "brokerPermission" and converted not in {2, 4, 6}:
         raise Refused(ResponseCode.SYSTEM_ERROR, f"{name} is 2 (write), 4 (read) or 6 (both)")
-    if name == "defaultTopicQueueNums" and not 1 <= int(value) <= 1024:
+    if name == "defaultTopicQueueNums" and not (
+        isinstance(converted, int) and 1 <= converted <= 1024
+    ):
         raise Refused(ResponseCode.SYSTEM_ERROR, f"{name} is 1 to 1024")
     return converted
