@@ -22,6 +22,14 @@ from broker_trio.wire.bodies.config_files import decode_groups_file, encode_grou
 
 PATH: Final = "config/subscriptionGroup.json"
 GROUPS_MAX: Final = 50_000  # each brings a retry topic with it
+CONFIG_BYTES_MAX: Final = 64 << 10  # of one group: attributes and fixed subscriptions are free text
+INTEGERS: Final = (
+    "retry_queue_nums",
+    "retry_max_times",
+    "group_sys_flag",
+    "consume_timeout_minute",
+)
+"""Settings that Java's tools read as ints, or not at all."""
 FORBID_READ: Final = 1 << 2  # RocketMQ numbers the forbidden bits like the permissions: 2 = read
 TOOL_GROUPS: Final = ("TOOLS_CONSUMER", "SELF_TEST_C_GROUP")
 """Groups that Apache's tools consume with; they exist even where nothing is created on demand."""
@@ -89,6 +97,17 @@ class Groups:
             raise Refused(
                 ResponseCode.INVALID_PARAMETER,
                 f"group[{group}] wants {config.retry_queue_nums} retry queues, allowed 0..1024",
+            )
+        for name in INTEGERS:
+            if not -(2**31) <= getattr(config, name) < 2**31:
+                raise Refused(
+                    ResponseCode.INVALID_PARAMETER,
+                    f"group[{group}]: {name} = {getattr(config, name)} is no 32-bit integer",
+                )
+        if (size := len(msgspec.json.encode(config))) > CONFIG_BYTES_MAX:
+            raise Refused(
+                ResponseCode.INVALID_PARAMETER,
+                f"group[{group}] has {size} bytes of settings, limit {CONFIG_BYTES_MAX}",
             )
         if group not in self.table and len(self.table) >= self.groups_max:
             raise Refused(

@@ -12,13 +12,15 @@ more with holding off. Deadlines are a heap and one task; a pull whose connectio
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import final
+from typing import Final, final
 
 import trio
 
 from broker_trio.remoting.dispatch import Later, Parked, Request, Response, Session, settle
 from broker_trio.runtime.seams import Clock
 from broker_trio.store.entry import Entry
+
+CODES_MAX: Final = 2_000_000  # tag codes of all held pulls together: 70 bytes each
 
 Rerun = Callable[[], Response | Parked | Later]
 
@@ -43,7 +45,7 @@ class HeldPulls:
 
     def __init__(self, clock: Clock, held_max: int) -> None:
         self.held_max = held_max
-        self.count = 0
+        self.count = self.codes = 0
         self.woken = self.expired = self.refused = 0
         self._clock = clock
         self._by_queue: dict[tuple[str, int], list[Held]] = {}
@@ -56,11 +58,12 @@ class HeldPulls:
 
     @property
     def full(self) -> bool:
-        return self.count >= self.held_max
+        return self.count >= self.held_max or self.codes >= CODES_MAX
 
     def hold(self, held: Held) -> None:
         """Keep it until something arrives, its deadline, or its connection's end."""
         self.count += 1
+        self.codes += len(held.codes or ())
         self._by_queue.setdefault((held.topic, held.queue_id), []).append(held)
         self._by_session.setdefault(held.request.session.id, set()).add(held)
         self._sequence += 1
@@ -100,6 +103,7 @@ class HeldPulls:
     def _remove(self, held: Held) -> None:
         held.gone = True
         self.count -= 1
+        self.codes -= len(held.codes or ())
         key = (held.topic, held.queue_id)
         waiting = self._by_queue[key]
         waiting.remove(held)

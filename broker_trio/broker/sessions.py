@@ -11,8 +11,10 @@ of members (38), because every consumer computes its share of the queues from it
 exactly those whose heartbeats came within 120 s and whose connection is open.
 
 A change of members or subscriptions is told to all members with request 40 (rebalance now); without
-it they would notice within 20 s. This module decides and sends at once, it never waits; `run` is
-the scan that finds silent clients.
+it they would notice within 20 s. A group that changes more than 16 times in a second is told once a
+second: a thousand members that start together would otherwise make half a million notifications.
+This module decides and sends at once, it never waits; `run` finds silent clients, and tells what
+was put off.
 """
 
 from collections.abc import Iterator
@@ -46,7 +48,11 @@ EXPIRE_S: Final = 120.0  # without a heartbeat; clients send one every 30 s
 SCAN_S: Final = 10.0
 CHANNELS_MAX: Final = 200_000  # (client, group) pairs, producers and consumers together
 GROUPS_PER_HEARTBEAT_MAX: Final = 1_000
+CLIENTS_PER_SESSION_MAX: Final = 64  # client ids of one connection; a client has one
 SUBSCRIPTIONS_MAX: Final = 2_000  # topics of one group
+SUBSCRIPTION_BYTES_MAX: Final = 256 << 20  # of all groups together, as `weight` estimates it
+TOLD_AT_ONCE_MAX: Final = 16  # notifications of one group in `TELL_S`; more are put off
+TELL_S: Final = 1.0
 CLIENT_ID_MAX: Final = 255  # characters
 PRODUCER_GROUP_MAX: Final = 255  # characters; producers' groups are not checked otherwise
 
@@ -75,6 +81,9 @@ class ConsumerGroup(msgspec.Struct):
     channels: Channels = msgspec.field(default_factory=dict)
     subscriptions: dict[str, SubscriptionData] = msgspec.field(default_factory=dict)
     fingerprint: int = 0
+    weight: int = 0  # of the subscriptions, in bytes
+    told: int = 0  # notifications since `told_since` (monotonic seconds)
+    told_since: float = float("-inf")
 
     @property
     def is_broadcasting(self) -> bool:
@@ -93,6 +102,9 @@ class Sessions:
         self.channels_max = channels_max
         self.channels = 0
         self.expired = 0
+        self.subscription_bytes = 0
+        self._behind: dict[str, None] = {}  # groups to be told of a change that was put off
+        self._clients: dict[int, set[str]] = {}  # client ids of each connection
         self._of_session: dict[int, set[tuple[bool, str, str]]] = {}
         self._topics, self._groups, self._clock = topics, groups, clock
 
@@ -128,6 +140,7 @@ class Sessions:
                 ResponseCode.INVALID_PARAMETER,
                 f"a heartbeat may name {GROUPS_PER_HEARTBEAT_MAX} groups",
             )
+        self._check_client(request.session, data.client_id)
         changed = not data.heartbeat_fingerprint
         for consumer in data.consumer_data_set:
             channel = self._channel(request, data.client_id)
@@ -206,6 +219,17 @@ class Sessions:
             last_seen_ms=self._clock.wall_ms(),
         )
 
+    def _check_client(self, session: Session, client_id: str) -> None:
+        """Each member of a group costs its other members; one connection shall not be thousands."""
+        clients = self._clients.setdefault(session.id, set())
+        if client_id not in clients and len(clients) >= CLIENTS_PER_SESSION_MAX:
+            raise Refused(
+                ResponseCode.INVALID_PARAMETER,
+                f"{len(clients)} client ids came over this connection, "
+                f"limit {CLIENTS_PER_SESSION_MAX} (CLIENTS_PER_SESSION_MAX)",
+            )
+        clients.add(client_id)
+
     def _register_consumer(self, data: ConsumerData, channel: Channel, fingerprint: int) -> None:
         """A heartbeat with subscriptions. A group that nobody may make is skipped, as by Apache."""
         try:
@@ -219,6 +243,7 @@ class Sessions:
             data.group_name, config.retry_queue_nums, order=self._is_ordered(data)
         )
         group = self.consumers.get(data.group_name)
+        self._admit_subscriptions(group, data)
         if group is None:
             self._admit(channel)
             group = self.consumers[data.group_name] = ConsumerGroup(
@@ -263,6 +288,16 @@ class Sessions:
                 f"({len(self.consumers)} consumer and {len(self.producers)} producer groups)",
             )
 
+    def _admit_subscriptions(self, group: ConsumerGroup | None, data: ConsumerData) -> None:
+        """Long expressions in many groups are bounded by their bytes; their count says little."""
+        more = weight_of(data) - (group.weight if group is not None else 0)
+        if more > 0 and self.subscription_bytes + more > SUBSCRIPTION_BYTES_MAX:
+            raise Refused(
+                ResponseCode.SYSTEM_BUSY,
+                f"group {data.group_name}: subscriptions take {self.subscription_bytes} bytes, "
+                f"limit {SUBSCRIPTION_BYTES_MAX} (SUBSCRIPTION_BYTES_MAX)",
+            )
+
     def _join(self, consumer: bool, group: str, channels: Channels, channel: Channel) -> bool:
         """Add or renew a member; whether it is new or came on another connection."""
         client_id = channel.client_id
@@ -284,6 +319,9 @@ class Sessions:
         """Take newer subscriptions, drop those that are gone; whether the set of topics changed."""
         wanted = {sub.topic: sub for sub in data.subscription_data_set[:SUBSCRIPTIONS_MAX]}
         changed = False
+        weight = weight_of(data)
+        self.subscription_bytes += weight - group.weight
+        group.weight = weight
         for topic, sub in wanted.items():
             known = group.subscriptions.get(topic)
             if known is not None and sub.sub_version <= known.sub_version:
@@ -314,25 +352,38 @@ class Sessions:
             config = self._groups.get(name)
             if group and (config is None or config.notify_consumer_ids_changed_enable):
                 self._notify(group)
-        elif consumer:
+        elif group is not None:
+            self.subscription_bytes -= group.weight
             del self.consumers[name]
         else:
             del self.producers[name]
 
     def closed(self, session: Session) -> None:
         """The connection has gone: its members leave at once."""
+        self._clients.pop(session.id, None)
         for key in sorted(self._of_session.pop(session.id, ())):
             self._leave(key, session)
 
     def _notify(self, group: ConsumerGroup) -> None:
-        """40 to every member. One whose queue is full rebalances by itself within 20 s."""
+        """40 to every member, now or within `TELL_S`."""
         if group.is_broadcasting:
             return
-        header = NotifyConsumerIdsChangedRequestHeader(consumer_group=group.name)
-        for channel in group.channels.values():
-            channel.session.send_oneway(
-                Command(RequestCode.NOTIFY_CONSUMER_IDS_CHANGED, ext=to_ext(header))
-            )
+        now = self._clock.monotonic()
+        if now - group.told_since >= TELL_S:
+            group.told, group.told_since = 0, now
+        group.told += 1
+        if group.told <= TOLD_AT_ONCE_MAX:
+            _tell(group)
+        else:
+            self._behind[group.name] = None
+
+    def tell_behind(self) -> None:
+        """Notify the groups whose last changes were put off."""
+        behind, self._behind = self._behind, {}
+        for name in behind:
+            group = self.consumers.get(name)
+            if group is not None:
+                _tell(group)
 
     # -- silence -------------------------------------------------------------------------------
 
@@ -358,8 +409,32 @@ class Sessions:
                 yield False, name, channel
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Look for silent clients every 10 s until cancelled."""
+        """Look for silent clients every 10 s, and for what was put off, until cancelled."""
         task_status.started()
+        scanned = self._clock.monotonic()
         while True:
-            await trio.sleep(SCAN_S)
-            self.expire(self._clock.monotonic())
+            await trio.sleep(TELL_S)
+            self.tell_behind()
+            now = self._clock.monotonic()
+            if now - scanned >= SCAN_S:
+                scanned = now
+                self.expire(now)
+
+
+def _tell(group: ConsumerGroup) -> None:
+    """One 40 a connection. One whose queue is full rebalances by itself within 20 s."""
+    ext = to_ext(NotifyConsumerIdsChangedRequestHeader(consumer_group=group.name))
+    sessions = {channel.session.id: channel.session for channel in group.channels.values()}
+    for session in sessions.values():
+        session.send_oneway(Command(RequestCode.NOTIFY_CONSUMER_IDS_CHANGED, ext=ext))
+
+
+def weight_of(data: ConsumerData) -> int:
+    """About the bytes that a group's names and subscriptions take."""
+    names = (data.group_name, data.consume_type, data.message_model, data.consume_from_where)
+    return 500 + sum(map(len, names)) + sum(map(_weight, data.subscription_data_set))
+
+
+def _weight(sub: SubscriptionData) -> int:
+    tags = sum(map(len, sub.tags_set)) + 150 * len(sub.tags_set)
+    return 500 + len(sub.topic) + len(sub.sub_string) + len(sub.expression_type) + tags
