@@ -51,3 +51,21 @@ def test_an_unknown_scenario_is_a_usage_error() -> None:
     for scenario in ("nothing", "no.such.module:f", HERE + "no_such_function"):
         result = CliRunner().invoke(cli, ["sim", scenario, "--seed", "1"])
         assert result.exit_code == 2, scenario
+
+
+def test_without_a_scenario_it_lists_them() -> None:
+    """Each name with a line about it, for people and for programs."""
+    result = CliRunner().invoke(cli, ["sim", "--json"])
+    listed = {row["scenario"]: row["summary"] for row in json.loads(result.stdout)}
+    assert {"send_and_pull", "power_loss", "nameserver_loss"} <= listed.keys()
+    assert all(listed.values())
+    assert "power_loss" in CliRunner().invoke(cli, ["sim"], env={"COLUMNS": "200"}).stdout
+
+
+def test_count_runs_one_seed_after_the_other() -> None:
+    """A line for each; the first failure ends it."""
+    words = ["sim", HERE + "wanderer", "--seed", "4", "--count", "3", "--json"]
+    lines = CliRunner().invoke(cli, words).stdout.splitlines()
+    assert [json.loads(line)["seed"] for line in lines] == [4, 5, 6]
+    result = CliRunner().invoke(cli, ["sim", HERE + "broken", "--count", "3", "--json"])
+    assert (result.exit_code, result.stdout) == (1, "")
