@@ -27,7 +27,7 @@ from tests.interop import raw
 
 START_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 30.0
-APACHE_BROKER_HEAP: Final = "768m"
+APACHE: Final = {"HEAP": "768m", "JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1"}  # starts sooner
 LIKE_OURS: Final = (
     "rejectTransactionMessage=true",
     "timerWheelEnable=false",
@@ -129,7 +129,8 @@ def start_nameserver(kind: str, folder: Path, script: Path | None = None) -> Pro
     else:
         config = {"listen": f"127.0.0.1:{port}", "data": str(folder / "data")}
         command = ours("nameserver", folder, config, http="")
-    return Program(command, f"127.0.0.1:{port}", folder, {}, listens).start()
+    environment = APACHE if kind == "apache" else {}
+    return Program(command, f"127.0.0.1:{port}", folder, environment, listens).start()
 
 
 def start_broker(
@@ -143,7 +144,7 @@ def start_broker(
     if kind == "apache":
         settings = [f"brokerName={name}", f"flushDiskType={flush}", *LIKE_OURS]
         command = [str(script), "broker", str(port), nameserver, str(folder), *settings]
-        environment["HEAP"] = APACHE_BROKER_HEAP
+        environment.update(APACHE)
     else:
         config: dict[str, Any] = {
             "broker_name": name,
