@@ -211,7 +211,9 @@ class RealDisk:
 
     def usage(self) -> Usage:
         found = os.statvfs(self._root)
-        return Usage(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize)
+        used = found.f_blocks - found.f_bfree
+        size = used + found.f_bavail  # without what is kept from us: full is when nothing is left
+        return Usage(size * found.f_frsize, found.f_bavail * found.f_frsize)
 
     def lock(self) -> None:
         """Two locks on one file: `lockf` on byte 0 keeps a Java broker out, `flock` a second disk

@@ -35,7 +35,10 @@ class Clock(Protocol):
 
 
 class Usage(NamedTuple):
-    """Bytes of the file system that holds a Disk's root."""
+    """Bytes of the file system that holds a Disk's root; blocks reserved for others count nowhere.
+
+    `1 - free / total` is what df shows and what Apache compares with its watermarks.
+    """
 
     total: int
     free: int

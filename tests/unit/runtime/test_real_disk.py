@@ -1,6 +1,7 @@
 """What only the real disk has: cold pages, file systems without RWF_NOWAIT, locks of others."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -158,3 +159,9 @@ def test_the_root_is_made_with_its_parents(tmp_path: Path) -> None:
     disk = RealDisk(str(tmp_path / "x" / "y"))
     assert disk.root == str(tmp_path / "x" / "y")
     assert (tmp_path / "x" / "y").stat().st_mode & 0o007 == 0
+
+
+def test_a_disk_is_as_full_as_df_says(disk: RealDisk, tmp_path: Path) -> None:
+    """Blocks reserved for others count neither as used nor as free (a page of slack: it moves)."""
+    ours, known = disk.usage(), shutil.disk_usage(tmp_path)
+    assert abs(1 - ours.free / ours.total - known.used / (known.used + known.free)) < 0.01
