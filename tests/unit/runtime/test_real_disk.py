@@ -162,6 +162,6 @@ def test_the_root_is_made_with_its_parents(tmp_path: Path) -> None:
 
 
 def test_a_disk_is_as_full_as_df_says(disk: RealDisk, tmp_path: Path) -> None:
-    """Blocks reserved for others count neither as used nor as free (a page of slack: it moves)."""
+    """Blocks reserved for others count neither as used nor as free; 1 % of slack: it moves."""
     ours, known = disk.usage(), shutil.disk_usage(tmp_path)
     assert abs(1 - ours.free / ours.total - known.used / (known.used + known.free)) < 0.01
