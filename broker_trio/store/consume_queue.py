@@ -29,6 +29,7 @@ from broker_trio.store.units import (
     Search,
     Unit,
     decode_unit,
+    end_near,
     first_at_or_after,
     is_pre_blank,
 )
@@ -232,8 +233,10 @@ class ConsumeQueue:
         self.written_offset, self.physical_end = max_offset, physical_end
         return True
 
-    def recover(self, durable: int, check: UnitCheck) -> None:
+    def recover(self, durable: int, check: UnitCheck, near: int = 0) -> None:
         """Find the true end; cut off units of records at or after `durable`, they come again.
+
+        `near`: an offset that was the end not long ago, if one is known.
 
         Below `durable` every unit was on disk once, so the units that count are one run from the
         first file on, and its end can be found by halving. The last one must name the very record
@@ -243,7 +246,7 @@ class ConsumeQueue:
         assert self.file_count, "nothing to recover"
         first, capacity = self._files.first_unit, self._files.capacity_unit
         self.min_offset, self.max_offset, self.written_offset = first, capacity, capacity
-        end = self._drive(first_at_or_after(first, capacity, durable))
+        end = self._drive(end_near(first, capacity, durable, near))
         self._cut(self._verified_end(first, end, check))
         if not self.physical_end:
             self.begin_at(0)

@@ -8,8 +8,9 @@ unit, 20 digits. There are no gaps. When the very first one begins before the qu
 pre-blanks (`units.py`) fill it up to there. Behind the last unit the last segment is zero, so that
 neither we nor Apache take for a unit what was cut off before: cutting sets the length down and up.
 
-`load` looks at names and lengths only. What a crash or a hand left is repaired: a file that is
-empty or behind a gap is dropped, one too short gets its length. The units come again from the log.
+`load` looks at names and lengths only. What a crash or a hand left is repaired: a file too short
+gets its length, an empty one goes, and so does all behind these and behind a gap, because units are
+one run without holes. What went comes again from the log.
 """
 
 from typing import Final, final
@@ -72,7 +73,7 @@ class QueueFiles:
             segment, size = int(name) // self._bytes, self._files.disk.stat(path).size
             if size > self._bytes:
                 raise self.corrupt(size, f"a segment has {self._bytes} bytes", path)
-            if size == 0 or (previous is not None and segment != previous + 1):
+            if size == 0 or not whole or (previous is not None and segment != previous + 1):
                 self._files.unlink(self.folder, path)
                 whole = False
                 continue

@@ -100,7 +100,7 @@ class QueueStart:
         comparable = mark is not None and self._marks.physical_end <= trust.durable
         adopt = trust.clean and self._marks.physical_end == trust.durable and not lost
         if not (adopt and mark is not None and queue.adopt(*mark)):
-            queue.recover(trust.durable, check)
+            queue.recover(trust.durable, check, near=0 if mark is None else mark.max_offset)
             queue.correct_min(trust.log_min)
             self.min_physical = min(self.min_physical, trust.log_min)
         if mark is None:

@@ -54,10 +54,34 @@ def first_at_or_after(begin: int, end: int, physical_offset: int) -> Search:
     """
     while begin < end:
         middle = (begin + end) // 2
-        data = yield middle
-        unit = decode_unit(data)
-        if unit is not None and (unit.physical_offset < physical_offset or is_pre_blank(data)):
+        if _is_before((yield middle), physical_offset):
             begin = middle + 1
         else:
             end = middle
     return begin
+
+
+def end_near(begin: int, end: int, physical_offset: int, near: int) -> Search:
+    """The same, for an answer that is probably at or soon after `near`.
+
+    Steps of doubling length first: a file is mostly a hole behind its last unit, and each read of a
+    hole costs a page of zeros (measured: 18 reads all over a new file take 190 µs, near ones 20).
+    """
+    near, step = min(max(near, begin), end), 1
+    if near > begin:
+        if _is_before((yield near - 1), physical_offset):
+            begin = near
+        else:
+            end = near - 1
+    while begin < end:
+        probe = min(begin + step, end) - 1
+        if not _is_before((yield probe), physical_offset):
+            end = probe
+            break
+        begin, step = probe + 1, step * 2
+    return (yield from first_at_or_after(begin, end, physical_offset))
+
+
+def _is_before(data: bytes, physical_offset: int) -> bool:
+    unit = decode_unit(data)
+    return unit is not None and (unit.physical_offset < physical_offset or is_pre_blank(data))

@@ -166,7 +166,7 @@ def test_recover_after_pre_blanks(disk: SimDisk) -> None:
 
 @pytest.mark.parametrize("damage", ["gap", "short", "empty"])
 def test_load_repairs_what_a_crash_left(disk: SimDisk, damage: str) -> None:
-    """A missing, short or empty file says that units were lost, and the rest stays usable."""
+    """A missing, short or empty file ends the run of units; the log brings the rest again."""
     filled(disk, 3 * UNITS)
     second = f"{FOLDER}/{UNITS * UNIT_BYTES:020d}"
     if damage == "gap":
