@@ -26,7 +26,7 @@ log = structlog.get_logger()
 
 def encode(value: msgspec.Struct) -> bytes:
     """The file's content for a value; equal values give equal bytes."""
-    payload = cbor2.dumps(msgspec.to_builtins(value), canonical=True)
+    payload = cbor2.dumps(msgspec.to_builtins(value, builtin_types=(bytes,)), canonical=True)
     return cbor2.dumps([crc32(payload), payload])
 
 
