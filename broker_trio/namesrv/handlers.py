@@ -220,7 +220,10 @@ class RouteRequests:
         """The codes that read the table."""
         return (
             Route(
-                RequestCode.GET_ROUTEINFO_BY_TOPIC, headers.GetRouteInfoRequestHeader, self.route
+                RequestCode.GET_ROUTEINFO_BY_TOPIC,
+                headers.GetRouteInfoRequestHeader,
+                self.route,
+                processor="route",
             ),
             Route(RequestCode.GET_BROKER_CLUSTER_INFO, None, self.cluster_info),
             Route(RequestCode.GET_ALL_TOPIC_LIST_FROM_NAMESERVER, None, self.all_topics),

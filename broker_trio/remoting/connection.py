@@ -8,8 +8,9 @@ A read brings tens of frames where clients pipeline. All of them are handled in 
 Whoever finds answers queued and nobody sending becomes the sender, so a plain request costs no
 task switch. While the peer does not take answers the reader waits in `drain`: TCP slows the peer.
 A feed stops where answers reach `outbound_bytes_max`, and goes on once they left: a read of small
-questions may ask for gigabytes. What is answered later (a woken pull) cannot wait; past that limit
-it is answered "busy" without its body, and the client asks again.
+questions may ask for gigabytes. It stops after each question that may take long, too: thousands of
+them in one read delay the others by one at a time. What is answered later (a woken pull) cannot
+wait; past that limit it is answered "busy" without its body, and the client asks again.
 
 Deadlines live in plain attributes that the server's sweep looks at once a second; a timeout per
 read would cost more than the read.
@@ -107,6 +108,7 @@ class Connection:
                 while self._feed(data):
                     data = b""
                     await self._drain()
+                    await trio.lowlevel.checkpoint()
             except RemoteProtocolError as error:
                 self._stats.protocol_error(error)
                 log.info("connection.protocol_error", peer=self.peer_address, error=str(error))
@@ -116,14 +118,14 @@ class Connection:
                 await self._drain()
 
     def _feed(self, data: bytes | bytearray) -> bool:
-        """Handle every whole frame in `data`; answers wait in the outbox. True: it was full."""
+        """Handle whole frames in `data`; answers wait in the outbox. True: there may be more."""
         now = trio.current_time()
         self.last_active = now
         frames = self._frames
         if data:
             frames.receive_data(data)
         self._feeding = True
-        count, room = 0, self._limits.outbound_bytes_max
+        count, room, long = 0, self._limits.outbound_bytes_max, self._dispatcher.long
         try:
             while (command := frames.next_command()) is not None:
                 count += 1
@@ -131,7 +133,7 @@ class Connection:
                     self._answered(command)
                 else:
                     self._handle(command, now)
-                    if self._outbox_bytes > room:
+                    if self._outbox_bytes > room or command.code in long:
                         return True
             return False
         finally:

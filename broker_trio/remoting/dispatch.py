@@ -121,6 +121,8 @@ class Dispatcher:
         for route in routes:
             assert route.code not in self.routes, f"two handlers for {route.code.name}"
             self.routes[route.code] = route
+        self.long = frozenset(code for code, one in self.routes.items() if one.processor == "admin")
+        """Codes whose handlers may walk a whole table: nobody gets two of them in one go."""
 
     def dispatch(self, request: Request) -> Response | Parked | Later:
         """Never raises for what a peer can send; anything else is our bug and ends the process."""

@@ -81,12 +81,14 @@ class Program:
         self.parked = []
 
     def routes(self):
-        return (
-            Route(RequestCode.SEND_MESSAGE, EchoHeader, self.echo),
-            Route(RequestCode.PULL_MESSAGE, None, self.park),
-            Route(RequestCode.QUERY_MESSAGE, None, self.later),
-            Route(RequestCode.HEART_BEAT, None, self.refuse),
+        kinds = (
+            (RequestCode.SEND_MESSAGE, EchoHeader, self.echo),
+            (RequestCode.PULL_MESSAGE, None, self.park),
+            (RequestCode.QUERY_MESSAGE, None, self.later),
+            (RequestCode.HEART_BEAT, None, self.refuse),
         )
+        admin = Route(RequestCode.GET_MAX_OFFSET, EchoHeader, self.echo)
+        return (*(Route(*kind, processor="test") for kind in kinds), admin)
 
     def echo(self, request, header):
         self.log.append(header.n)
@@ -158,6 +160,18 @@ async def test_frames_of_one_read_are_one_batch_in_order(autojump_clock: MockClo
         assert [(a.opaque, a.flag, a.ext["n"]) for a in answers] == [
             (1, RESPONSE, "1"), (2, RESPONSE, "2"), (3, RESPONSE, "3"),
         ]  # fmt: skip
+
+    await with_bench()(body)
+
+
+async def test_requests_that_may_take_long_are_handled_one_at_a_time(autojump_clock: MockClock):
+    """Whoever pipelines an administrator's requests lets others in between."""
+
+    async def body(bench):
+        peer, long = await bench.peer(), RequestCode.GET_MAX_OFFSET
+        await peer.send(*(Command(long, n, ext={"n": str(n)}) for n in (1, 2)), ask(3), ask(4))
+        assert [(await peer.next()).opaque for _ in range(4)] == [1, 2, 3, 4]
+        assert bench.program.log == [1, "batch", 2, "batch", 3, 4, "batch"]
 
     await with_bench()(body)
 
