@@ -4,6 +4,7 @@ held pulls, members, names without end."""
 import gc
 import json
 import tracemalloc
+import zlib
 
 import msgspec
 import pytest
@@ -393,6 +394,35 @@ def test_bodies_that_are_short_for_what_they_say(bomb):
                 assert answer.code == 1 or bomb == "one name many times"  # msgspec reads over it
                 assert peak < 5 * len(body) + (8 << 20)
                 assert target.longest.seconds < STEP_S, target.longest.name
+
+    simulate(1, scenario)
+
+
+def test_a_compressed_registration_is_bounded_before_it_is_read():
+    """Sixty KiB that inflate past the limit, and three million topics that are a few bytes each
+    once inflated: refused, in no time."""
+    topics = 3_000_000
+    head = b"".join(len(one).to_bytes(4, "big") + one for one in (b"{}",))
+    many = head + topics.to_bytes(4, "big") + (b"\0\0\0\x09t 1 1 1 x" * topics)
+    fields = {"brokerName": "b", "brokerAddr": "a:1", "clusterName": "c", "haServerAddr": "a:2"}
+
+    async def scenario(world):
+        async with attacked(world) as target:
+            peer = await target.peer("nameserver")
+            for body in (zlib.compress(bytes(65 << 20), 1), zlib.compress(many, 1)):
+                asked = asks.ask(
+                    RequestCode.REGISTER_BROKER,
+                    body=body,
+                    brokerId="0",
+                    compressed="true",
+                    **fields,
+                )
+                answer = await peer.ask(asked)
+                assert (answer.code, "limit" in answer.remark or "inflates" in answer.remark) == (
+                    1,
+                    True,
+                )
+            assert target.longest.seconds < STEP_S, target.longest.name
 
     simulate(1, scenario)
 

@@ -145,6 +145,37 @@ GARBAGE: Final = (
 )  # fmt: skip
 
 
+def compressed(*pieces: bytes | int) -> bytes:
+    """A compressed registration: texts with their lengths, or bare integers."""
+    parts = (
+        piece.to_bytes(4, "big", signed=True)
+        if isinstance(piece, int)
+        else len(piece).to_bytes(4, "big") + piece
+        for piece in pieces
+    )
+    return zlib.compress(b"".join(parts))
+
+
+TOPIC_TEXT: Final = b"hostile 2 2 6 SINGLE_TAG {}"
+COMPRESSED: Final = (
+    compressed(b"{}", 1, TOPIC_TEXT, b"[]", 0),
+    compressed(b"{}", 2**31 - 1, TOPIC_TEXT),
+    compressed(b"{}", 100_001, *[b"t 1 1 6 SINGLE_TAG"] * 2_000),
+    compressed(b"{}", -1),
+    compressed(2**31 - 1),
+    compressed(b"[" * 5_000, 0, b"[]", 0),
+    compressed(b"{}", 1, b"a b c d e {", b"[]", 0),
+    compressed(b"{}", 1, b"\xff 1 1 1 x", b"[]", 0),
+    compressed(b"{}", 1, b"../x 1 1 1 SINGLE_TAG", b"[]", 0),
+    compressed(b"{}", 0, b"{}", 0),
+    compressed(b"{}", 0, b"[]", 2**31 - 1),
+    compressed(b"{}", 0, b"[]", 1, b'{"topic":[]}'),
+    compressed(b"{}", 1, TOPIC_TEXT, b"[]", 0)[:-3],
+    b"not zlib at all",
+)
+"""Compressed bodies of a registration, whose lengths and counts lie."""
+
+
 class Hostile(NamedTuple):
     """One frame, and what it is, for the message of a failed test."""
 
@@ -204,6 +235,10 @@ def bodies(route: Route[Any], opaques: Iterator[int]) -> Iterator[Hostile]:
         cuts = [valid[: len(valid) * part // 7] for part in range(7)]
         for number, body in enumerate((*GARBAGE, *cuts, valid + valid, valid[::-1], valid)):
             yield made(f"body {number} {body[:30]!r}", code, serialize, base, opaques, body)
+    if code == RequestCode.REGISTER_BROKER:
+        for number, body in enumerate(COMPRESSED):
+            fields = {**base, "compressed": "true"}
+            yield made(f"compressed body {number}", code, Serialize.JSON, fields, opaques, body)
     if code in TREES:
         for what, tree in replaced(TREES[code]):
             for serialize in (Serialize.JSON, Serialize.CBOR):

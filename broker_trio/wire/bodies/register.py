@@ -35,6 +35,7 @@ from broker_trio.wire.command import Serialize
 
 BODY_VERSION: Final = 37  # V3_0_11: the first that sends a RegisterBrokerBody
 MAPPING_VERSION: Final = 413  # V5_0_0: the first whose compressed form has mapping infos
+ENTRIES_MAX: Final = 100_000  # topics or infos of one registration, before the first is read
 INFLATED_MAX: Final = 64 * 1024 * 1024  # four times what the largest frame holds
 
 
@@ -99,6 +100,13 @@ class _Sections:
         self._at = end
         return value
 
+    def count(self) -> int:
+        """How many pieces follow."""
+        count = self.integer()
+        if count > ENTRIES_MAX:
+            raise RemoteProtocolError(f"registration of {count} entries, limit {ENTRIES_MAX}")
+        return count
+
     def piece(self) -> bytes:
         """`int n` and n bytes."""
         size = self.integer()
@@ -113,10 +121,10 @@ class _Sections:
 def _decode_compressed(text: bytes, *, with_mapping: bool) -> RegisterBrokerBody:
     sections = _Sections(text)
     version = decode_body(sections.piece(), Serialize.JSON, DataVersion)
-    topics = [_topic_of_text(sections.piece()) for _ in range(sections.integer())]
+    topics = [_topic_of_text(sections.piece()) for _ in range(sections.count())]
     servers: list[str] = shape.read(list[str], json_text.loads(sections.piece()))
     infos: dict[str, object] = {}
-    for _ in range(sections.integer() if with_mapping else 0):
+    for _ in range(sections.count() if with_mapping else 0):
         info = shape.read(dict[str, object], json_text.loads(sections.piece()))
         infos[str(info.get("topic", ""))] = info
     wrapper = TopicConfigSerializeWrapper(
