@@ -15,12 +15,21 @@ from tests.interop.clusters import Cluster, Up, start_broker, start_nameserver
 from tests.interop.driver import Driver
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """`-m 'interop and not oracle'` takes half the time: ours alone, mixtures and comparisons."""
+    config.addinivalue_line("markers", "oracle: an interop test run against Apache alone")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Everything in this folder needs real processes of others."""
     here = Path(__file__).parent
     for item in items:
-        if here in item.path.parents:
-            item.add_marker(pytest.mark.interop)
+        if here not in item.path.parents:
+            continue
+        item.add_marker(pytest.mark.interop)
+        callspec = getattr(item, "callspec", None)
+        if callspec is not None and "apache" in callspec.params.values():
+            item.add_marker(pytest.mark.oracle)
 
 
 @pytest.fixture(scope="session")
