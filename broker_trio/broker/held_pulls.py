@@ -44,7 +44,7 @@ class HeldPulls:
     """All waiting pulls of one broker."""
 
     def __init__(self, clock: Clock, held_max: int) -> None:
-        self.held_max = held_max
+        self.held_max, self.codes_max = held_max, CODES_MAX
         self.count = self.codes = 0
         self.woken = self.expired = self.refused = 0
         self._clock = clock
@@ -58,7 +58,7 @@ class HeldPulls:
 
     @property
     def full(self) -> bool:
-        return self.count >= self.held_max or self.codes >= CODES_MAX
+        return self.count >= self.held_max or self.codes >= self.codes_max
 
     def hold(self, held: Held) -> None:
         """Keep it until something arrives, its deadline, or its connection's end."""

@@ -14,7 +14,7 @@ import trio
 
 from broker_trio.broker.config import BrokerConfig
 from broker_trio.broker.groups import Groups
-from broker_trio.broker.held_pulls import CODES_MAX, Held, HeldPulls
+from broker_trio.broker.held_pulls import Held, HeldPulls
 from broker_trio.broker.offsets import ConsumerOffsets
 from broker_trio.broker.sessions import Sessions
 from broker_trio.broker.settings import Settings
@@ -172,7 +172,7 @@ class Pull:
             raise Refused(
                 ResponseCode.SYSTEM_BUSY,
                 f"[OVERLOAD]{held.count} pulls are held, limit {held.held_max} "
-                f"(pull.held_pulls_max), for {held.codes} tags, limit {CODES_MAX} (CODES_MAX), "
+                f"(pull.held_pulls_max), for {held.codes} tags, limit {held.codes_max} (CODES_MAX), "
                 "or remoting.parked_max of this connection",
             )
         wait_ms = min(header.suspend_timeout_millis, config.hold_ms_max)

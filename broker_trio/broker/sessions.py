@@ -99,7 +99,7 @@ class Sessions:
     ) -> None:
         self.consumers: dict[str, ConsumerGroup] = {}
         self.producers: dict[str, Channels] = {}
-        self.channels_max = channels_max
+        self.channels_max, self.subscription_bytes_max = channels_max, SUBSCRIPTION_BYTES_MAX
         self.channels = 0
         self.expired = 0
         self.subscription_bytes = 0
@@ -291,11 +291,11 @@ class Sessions:
     def _admit_subscriptions(self, group: ConsumerGroup | None, data: ConsumerData) -> None:
         """Long expressions in many groups are bounded by their bytes; their count says little."""
         more = weight_of(data) - (group.weight if group is not None else 0)
-        if more > 0 and self.subscription_bytes + more > SUBSCRIPTION_BYTES_MAX:
+        if more > 0 and self.subscription_bytes + more > self.subscription_bytes_max:
             raise Refused(
                 ResponseCode.SYSTEM_BUSY,
                 f"group {data.group_name}: subscriptions take {self.subscription_bytes} bytes, "
-                f"limit {SUBSCRIPTION_BYTES_MAX} (SUBSCRIPTION_BYTES_MAX)",
+                f"limit {self.subscription_bytes_max} (SUBSCRIPTION_BYTES_MAX)",
             )
 
     def _join(self, consumer: bool, group: str, channels: Channels, channel: Channel) -> bool:
