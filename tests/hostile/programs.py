@@ -97,7 +97,11 @@ class Peer:
         while (command := await self.next()) is not None and not command.flag & RESPONSE:
             if not command.flag & ONEWAY:
                 nonsense = {"": "\0", "../x": "\x1b[2J"}
-                await self.send(Command(-7, command.opaque, RESPONSE, nonsense, b"\xff", "\r\n"))
+                answer = Command(-7, command.opaque, RESPONSE, nonsense, b"\xff", "\r\n")
+                try:
+                    await self.send(answer)
+                except trio.BrokenResourceError:
+                    return None
         return command
 
     async def ask(self, command: Command) -> Command:

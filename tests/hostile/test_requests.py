@@ -109,7 +109,7 @@ def test_a_storm_leaves_no_memory_behind(program):
         world.network.chunked = 0.02
         async with attacked(world) as target:
             routes = target.dispatcher(program).routes
-            frames = storm(routes, seed=3, share=0.03 if program == "broker" else 0.1)
+            frames = storm(routes, seed=3, share=0.03)
             gc.collect()
             tracemalloc.start()
             try:
