@@ -228,12 +228,14 @@ async def attacked(
     *,
     before: Callable[[BrokerApp], None] = lambda _: None,
     nameserver: dict[str, object] | None = None,
+    restart: bool = False,
     **broker: object,
 ) -> AsyncIterator[Target]:
     """Both programs with small files, and a good client that found everything in order.
 
     `broker` and `nameserver` are settings of theirs. The good client works during the block, too,
     and at its end; then both programs stop cleanly, which writes all that they hold.
+    `restart`: they lose power first, and must come up from whatever got into their files.
     """
     target = Target(world)
 
@@ -282,10 +284,26 @@ async def attacked(
         trio.lowlevel.remove_instrument(target.longest)
         during.cancel()
         await target.good.works()
+        if restart:
+            await lose_power(target)
         await still_registers(target)
         target.check_files()
     for node in reversed(nodes):
         await node.stop()
+
+
+async def lose_power(target: Target) -> None:
+    """Both machines at once; they serve again, with the topic that was there."""
+    target.world.power_loss()
+    for node, name in (("ns0", "nameserver"), ("b0", "broker")):
+        await target.world.nodes[node].stopped()
+        target.ready[name] = trio.Event()
+        target.world.nodes[node].start()
+        await target.ready[name].wait()
+    await trio.sleep(1)
+    fresh = Good(target.world.network.host("good again"))
+    async with fresh.client:
+        await fresh.works()
 
 
 async def still_registers(target: Target) -> None:

@@ -112,7 +112,7 @@ def fuzzed(
     async def scenario(world: World) -> None:
         nonlocal found
         world.network.chunked = 0.05
-        async with attacked(world, before=plant) as target:
+        async with attacked(world, before=plant, restart=True) as target:
             fuzzer = await fuzz(target, program, seed, bursts)
             found = len(fuzzer.seen)
             target.nameserver.table.check_invariants()

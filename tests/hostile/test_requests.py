@@ -77,7 +77,7 @@ def stormed(program: str, seed: int, share: float) -> None:
 
     async def scenario(world: World) -> None:
         world.network.chunked = 0.02
-        async with attacked(world) as target:
+        async with attacked(world, restart=True) as target:
             frames = storm(target.dispatcher(program).routes, seed, share)
             codes = await attack(target, program, frames)
             assert codes[0] > 100
