@@ -172,8 +172,8 @@ class Pull:
             raise Refused(
                 ResponseCode.SYSTEM_BUSY,
                 f"[OVERLOAD]{held.count} pulls are held, limit {held.held_max} "
-                f"(pull.held_pulls_max), for {held.codes} tags, limit {held.codes_max} (CODES_MAX), "
-                "or remoting.parked_max of this connection",
+                f"(pull.held_pulls_max), for {held.codes} tags, limit {held.codes_max} "
+                "(CODES_MAX), or remoting.parked_max of this connection",
             )
         wait_ms = min(header.suspend_timeout_millis, config.hold_ms_max)
         if not self._settings.long_polling_enable:
