@@ -52,5 +52,5 @@ async def retries(world: World, *, plant: Plant = sound) -> Verdict:
     await producer.done()
     late_s = None if faults else 1.0
     checkers = [*always([consumer], sync=sync), RetriesComeBack(RETRIES_MAX, late_s=late_s)]
-    wait_s = 45.0  # 10 and 30 s of the broker's own levels
+    wait_s = 60.0  # 10 and 30 s of the broker's own levels
     return await conclude(cluster, [consumer], checkers, topics=(TOPIC, again, dead), wait_s=wait_s)
