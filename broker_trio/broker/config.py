@@ -62,7 +62,7 @@ class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     region_id: str = "DefaultRegion"
     trace_on: bool = True
     allow_insecure_listen: bool = False
-    register_interval_s: int = 30
+    register_interval_s: int = 25  # the reason stands in registrar.py
     stop_grace_s: float = 10.0
     accept_damage: bool = False
     log_json: bool = False

@@ -6,7 +6,8 @@ import pytest
 import trio
 
 from broker_trio.store.store import Draft, Store
-from broker_trio.testing.cluster.cluster import SMALL
+from broker_trio.testing.cluster.cluster import SMALL, Cluster
+from broker_trio.testing.scenarios.catalogue import silence
 from broker_trio.testing.sim_clock import SimClock
 from broker_trio.testing.sim_disk import SimDisk
 from broker_trio.testing.simulate import simulate
@@ -44,3 +45,21 @@ def test_recovered_segment_survives_the_next_power_loss(seed: int) -> None:
         assert await opened(disk) == 3
 
     simulate(seed, scenario)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_nameserver_knows_all_within_30_s_of_its_power_loss(seed: int) -> None:
+    """nameserver_loss, seed 714: a nameserver lost power and was back in seconds. Nobody told its
+    brokers, so that its table was empty until they registered by themselves, up to 34 s later."""
+
+    async def scenario(world: World) -> None:
+        cluster = Cluster(world)
+        await cluster.start()
+        await trio.sleep(12)  # past the second registration: the next one is an interval away
+        cluster.kill("ns0", power=True)
+        await cluster.up("ns0")
+        await trio.sleep(30)
+        assert "b0" in cluster.nameserver_apps["ns0"].table.brokers
+
+    with silence():
+        simulate(seed, scenario)
