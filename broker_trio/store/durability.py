@@ -74,26 +74,34 @@ class Durability:
         """Until cancelled. Raises `StoreFailed`."""
         flush_s = self._config.queue_flush_interval_ms / 1000
         checkpoint_s = self._config.checkpoint_interval_ms / 1000
-        flush_at = checkpoint_at = trio.current_time()
+        index_s = self._config.index_flush_interval_ms / 1000
+        flush_at = checkpoint_at = index_at = trio.current_time()
         while True:
             now = trio.current_time()
             if now >= flush_at:
-                await self.flush()
+                await self.flush(index=now >= index_at)
                 flush_at = now + flush_s
+                if now >= index_at:
+                    index_at = now + index_s
             if now >= checkpoint_at:
                 await self.checkpoint()
                 checkpoint_at = now + checkpoint_s
             await trio.sleep_until(min(flush_at, checkpoint_at))
 
-    async def flush(self, *, closing: bool = False) -> bool:
-        """Fsync derived files; False where the disk had no space. Raises `StoreFailed`."""
+    async def flush(self, *, closing: bool = False, index: bool = True) -> bool:
+        """Fsync derived files; False where the disk had no space. Raises `StoreFailed`.
+
+        Without `index` only the queues: a flush of the index writes slots all over 20 MB, so it
+        is done more rarely, and sooner where the index asks for it itself (`Index.run`).
+        """
         async with self._turn:
             try:
                 queues_to = self._dispatcher.dispatched_offset
                 queues_ms = self._dispatcher.newest_ms
                 await self._queues.flush(marks=closing)
                 self._queues_durable, self._queues_ms = queues_to, queues_ms
-                await self._index.flush(settle=closing)
+                if index:
+                    await self._index.flush(settle=closing)
                 if closing and self._index.durable_offset >= queues_to:
                     self._index_ms = queues_ms  # in between our journal has what Apache would miss
                 self._indexed_durable = max(self._indexed_durable, self._index.durable_offset)

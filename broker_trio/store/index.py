@@ -42,6 +42,7 @@ from broker_trio.wire.java import topic_key_hash
 from broker_trio.wire.properties import find_property
 
 PENDING_MAX: Final = 4_096  # entries, about a megabyte; indexing them takes some 10 ms
+LINGER_S: Final = 0.01  # a put for many keys costs little more than one for a single key
 BATCH: Final = 256  # entries indexed between two turns of the loop, half a millisecond
 CHANGED_MAX: Final = 65_536  # slots; a journal of half a megabyte
 OPEN_INDEX_FILES_MAX: Final = 16
@@ -188,6 +189,7 @@ class Index:
             if not self._pending and not self._rows:
                 self._wanted = trio.Event()
                 await self._wanted.wait()
+                await trio.sleep(LINGER_S)
             try:
                 self._drain(BATCH)
             except OSError as error:

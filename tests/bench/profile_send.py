@@ -40,8 +40,8 @@ BODY = b"x" * 128
 
 
 def unique_key(number):
-    """32 characters as Java's client makes them: the first 20 are the client's, the rest move."""
-    return f"7F00000100002A9F18B4AAC2{number >> 16:04X}{number & 0xFFFF:04X}"
+    """56 characters as Java makes them on a host with IPv6; all but the last 8 stay for a minute."""
+    return f"FD00000000000000000000000000000A2A9F18B4AAC2332{number >> 16:05X}{number & 0xFFFF:04X}"
 
 
 def send_frame(number, batch, serialize):
@@ -89,7 +89,7 @@ async def measure(options):
 async def drive(parts, store, options, serialize):
     connection = Connection(
         1, Sink(), Sink.peer_address, parts.dispatcher(), RemotingLimits(), RemotingStats(),
-        store.write_out,
+        store.write_out, lambda: None,
     )  # fmt: skip
     frames_a_read = FRAMES_A_READ if options.batch == 1 else 4
     reads = []
