@@ -5,10 +5,11 @@
 Most messages hold UNIQ_KEY, WAIT, TAGS and KEYS and are stored as they came, less WAIT, plus what
 the broker adds: that takes a few searches in the bytes and no parsing (2.5 µs). What differs from
 one message of a producer to the next is often the UNIQ_KEY alone: all the rest is a *shape*, which
-is remembered with what was found out about it (0.6 µs). Names that make the broker act (DELAY), that it must not store (POP_CK, transient ones), that ask for what this broker
-does not do (timers, transactions, inner batches), and everything that is not cleanly formed takes
-the slow way through a dict. As RocketMQ does: pieces without a name or a value are dropped, the
-last of equal names wins.
+is remembered with what was found out about it (0.6 µs). Names that make the broker act (DELAY),
+that it must not store (POP_CK, transient ones), that ask for what this broker does not do (timers,
+transactions, inner batches), and everything that is not cleanly formed takes the slow way through
+a dict. As RocketMQ does: pieces without a name or a value are dropped, the last of equal names
+wins.
 """
 
 import re

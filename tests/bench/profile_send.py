@@ -40,7 +40,7 @@ BODY = b"x" * 128
 
 
 def unique_key(number):
-    """56 characters as Java makes them on a host with IPv6; all but the last 8 stay for a minute."""
+    """56 characters, as Java makes them on a host with IPv6; the last 8 move."""
     return f"FD00000000000000000000000000000A2A9F18B4AAC2332{number >> 16:05X}{number & 0xFFFF:04X}"
 
 
