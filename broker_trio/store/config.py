@@ -24,7 +24,7 @@ class StoreConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     flush_interval_ms: int = 500
     flush_timeout_ms: int = 5_000  # SYNC_FLUSH: past it the answer is FLUSH_DISK_TIMEOUT
     queue_flush_interval_ms: int = 1_000
-    index_flush_interval_ms: int = 5_000  # sooner where many slots changed
+    index_flush_rounds: int = 5  # of the queues' flushes to one of the index; sooner by need
     checkpoint_interval_ms: int = 1_000
     unflushed_bytes_max: int = 256 * MIB  # more than this not on disk yet: sends refused
     reserve_bytes: int = 16 * MIB  # space allocated ahead of the log's end
@@ -45,7 +45,7 @@ class StoreConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 TINY: Final = StoreConfig(
     commit_log_segment_bytes=4 * KIB,
     consume_queue_segment_units=8,
-    index_flush_interval_ms=1_000,
+    index_flush_rounds=1,
     index_slots=16,
     index_items=32,
     message_size_max=2 * KIB,

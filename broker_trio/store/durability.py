@@ -74,15 +74,14 @@ class Durability:
         """Until cancelled. Raises `StoreFailed`."""
         flush_s = self._config.queue_flush_interval_ms / 1000
         checkpoint_s = self._config.checkpoint_interval_ms / 1000
-        index_s = self._config.index_flush_interval_ms / 1000
-        flush_at = checkpoint_at = index_at = trio.current_time()
+        flush_at = checkpoint_at = trio.current_time()
+        rounds = 0
         while True:
             now = trio.current_time()
             if now >= flush_at:
-                await self.flush(index=now >= index_at)
+                await self.flush(index=rounds % self._config.index_flush_rounds == 0)
                 flush_at = now + flush_s
-                if now >= index_at:
-                    index_at = now + index_s
+                rounds += 1
             if now >= checkpoint_at:
                 await self.checkpoint()
                 checkpoint_at = now + checkpoint_s
