@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +35,14 @@ def missing() -> str | None:
         if shutil.which(program) is None:
             return f"{program} is not installed"
     return None
+
+
+def begin(command: Sequence[object], folder: Path, **options: object) -> subprocess.Popen[bytes]:
+    """Start a process whose complaints go to `out.log` in the folder."""
+    with (folder / "out.log").open("ab") as out:
+        return subprocess.Popen(
+            [str(word) for word in command], stderr=out, **{"stdout": out, **options}
+        )
 
 
 def free_port() -> int:
@@ -85,6 +93,8 @@ class Contender:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait(10)
+            if process.stdout is not None:
+                process.stdout.close()
 
 
 def wait_port(port: int, process: subprocess.Popen[bytes], seconds: float = 60.0) -> None:
@@ -119,19 +129,14 @@ def load(contender: Contender, kind: str, **options: object) -> dict[str, object
 def start_apache(folder: Path, **properties: object) -> Contender:
     """Nameserver and broker of Apache 5.4.0."""
     folder.mkdir(parents=True, exist_ok=True)
-    out = (folder / "out.log").open("ab")
     began = time.monotonic()
     ns_port = free_port()
-    nameserver = subprocess.Popen(
-        [PEERS, "namesrv", str(ns_port), folder / "ns"], stdout=out, stderr=out
-    )
+    nameserver = begin([PEERS, "namesrv", ns_port, folder / "ns"], folder)
     wait_port(ns_port, nameserver)
     port = free_port()
     extra = [f"{key}={value}" for key, value in properties.items()]
     address = f"127.0.0.1:{ns_port}"
-    broker = subprocess.Popen(
-        [PEERS, "broker", str(port), address, folder / "broker", *extra], stdout=out, stderr=out
-    )
+    broker = begin([PEERS, "broker", port, address, folder / "broker", *extra], folder)
     wait_port(port, broker)
     seconds = time.monotonic() - began
     return Contender("apache", address, broker.pid, [broker, nameserver], seconds, folder)
@@ -145,7 +150,7 @@ def start_ours(folder: Path, *options: str) -> Contender:
         *OURS, "up", "--dir", str(folder), "--json",
         "--nameserver-port", "0", "--broker-port", "0", *options,
     ]  # fmt: skip
-    up = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=(folder / "up.log").open("ab"))
+    up = begin(command, folder, stdout=subprocess.PIPE)
     assert up.stdout is not None
     line = up.stdout.readline()
     if not line:
@@ -159,7 +164,6 @@ def start_ours(folder: Path, *options: str) -> Contender:
 def start_nameserver(name: str, folder: Path) -> tuple[str, subprocess.Popen[bytes]]:
     """A nameserver of either make: its address and its process."""
     folder.mkdir(parents=True, exist_ok=True)
-    out = (folder / "out.log").open("ab")
     port = free_port()
     address = f"127.0.0.1:{port}"
     if name == "apache":
@@ -168,7 +172,7 @@ def start_nameserver(name: str, folder: Path) -> tuple[str, subprocess.Popen[byt
         text = f'listen = "{address}"\ndata = "{folder}/ns"\n[http]\naddress = ""\n'
         (folder / "nameserver.toml").write_text(text)
         command = [*OURS, "nameserver", "--config", folder / "nameserver.toml"]
-    process = subprocess.Popen(command, stdout=out, stderr=out)
+    process = begin(command, folder)
     wait_port(port, process)
     return address, process
 
@@ -176,7 +180,6 @@ def start_nameserver(name: str, folder: Path) -> tuple[str, subprocess.Popen[byt
 def start_broker(name: str, nameserver: str, folder: Path) -> tuple[str, subprocess.Popen[bytes]]:
     """A broker of either make, just started: its address and its process. Nobody has waited."""
     folder.mkdir(parents=True, exist_ok=True)
-    out = (folder / "out.log").open("ab")
     port = free_port()
     address = f"127.0.0.1:{port}"
     if name == "apache":
@@ -187,7 +190,7 @@ def start_broker(name: str, nameserver: str, folder: Path) -> tuple[str, subproc
             f'[http]\naddress = "127.0.0.1:{port + 2}"\n'
         )
         command = [*OURS, "broker", "--config", folder / "broker.toml"]
-    return address, subprocess.Popen(command, stdout=out, stderr=out)
+    return address, begin(command, folder)
 
 
 @contextmanager
