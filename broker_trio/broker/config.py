@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from broker_trio.model.addresses import listen_problem
+from broker_trio.model.addresses import door_problems
 from broker_trio.remoting.limits import RemotingLimits
 from broker_trio.store.config import StoreConfig
 
@@ -75,13 +75,9 @@ class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 def check(config: BrokerConfig) -> list[str]:
     """Every rule that one field alone cannot hold; empty where the configuration can be used."""
-    problems = []
-    for name, address in (("listen", config.listen), ("http.address", config.http.address)):
-        if name == "http.address" and not address:
-            continue
-        problem = listen_problem(name, address, allow_insecure_listen=config.allow_insecure_listen)
-        if problem is not None:
-            problems.append(problem)
+    problems = door_problems(
+        config.listen, config.http.address, allow_insecure_listen=config.allow_insecure_listen
+    )
     if config.broker_id != 0:
         problems.append(f"broker_id = {config.broker_id}: pairs do not exist yet, only 0 (master)")
     if not 10 <= config.register_interval_s <= 60:

@@ -125,33 +125,17 @@ class Pull:
         hold: bool,
     ) -> Response | Parked | Later:
         count = min(max(header.max_msg_nums, 1), COUNT_MAX)
-        reader = self._store.reader
-        ask = partial(
-            reader.get_nowait,
-            header.topic,
-            header.queue_id,
-            header.queue_offset,
-            count_max=count,
-            bytes_max=header.max_msg_bytes,
-            codes=codes,
-        )
+        reader, size = self._store.reader, header.max_msg_bytes
+        place = (header.topic, header.queue_id, header.queue_offset)
         try:
-            result = ask()
+            result = reader.get_nowait(*place, count_max=count, bytes_max=size, codes=codes)
         except trio.WouldBlock:
-            cold = partial(
-                reader.get,
-                header.topic,
-                header.queue_id,
-                header.queue_offset,
-                count_max=count,
-                bytes_max=header.max_msg_bytes,
-                codes=codes,
-            )
+            cold = partial(reader.get, *place, count_max=count, bytes_max=size, codes=codes)
             return partial(self._finish_cold, header, cold)
         response = self._respond(header, result)
         if response.code != ResponseCode.PULL_NOT_FOUND or not hold:
             return response
-        return self._hold(request, header, codes, response)
+        return self._hold(request, header, codes)
 
     async def _finish_cold(
         self, header: PullMessageRequestHeader, cold: Callable[[], Awaitable[GetResult]]
@@ -164,8 +148,7 @@ class Pull:
         request: Request,
         header: PullMessageRequestHeader,
         codes: frozenset[int] | None,
-        response: Response,
-    ) -> Response | Parked:
+    ) -> Parked:
         held, config = self._held, self._config
         if held.full or getattr(request.session, "parked_full", False):
             held.refused += 1

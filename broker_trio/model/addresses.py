@@ -14,6 +14,16 @@ def is_loopback(address: str) -> bool:
         return False
 
 
+def door_problems(listen: str, http_address: str, *, allow_insecure_listen: bool) -> list[str]:
+    """What is wrong with a program's two doors; an empty `http_address` means no HTTP door."""
+    doors = [("listen", listen)] + ([("http.address", http_address)] if http_address else [])
+    found = [
+        listen_problem(name, address, allow_insecure_listen=allow_insecure_listen)
+        for name, address in doors
+    ]
+    return [problem for problem in found if problem is not None]
+
+
 def listen_problem(name: str, address: str, *, allow_insecure_listen: bool) -> str | None:
     """Why a program must not listen on this address, in one sentence; None where it may.
 

@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from broker_trio.model.addresses import listen_problem
+from broker_trio.model.addresses import door_problems
 from broker_trio.remoting.limits import RemotingLimits
 
 DEFAULT_PORT: Final = 9_876
@@ -71,13 +71,9 @@ class NameserverConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
 def check(config: NameserverConfig) -> list[str]:
     """Every rule that one field alone cannot hold; empty where the configuration can be used."""
-    problems = []
-    for name, address in (("listen", config.listen), ("http.address", config.http.address)):
-        if name == "http.address" and not address:
-            continue
-        problem = listen_problem(name, address, allow_insecure_listen=config.allow_insecure_listen)
-        if problem is not None:
-            problems.append(problem)
+    problems = door_problems(
+        config.listen, config.http.address, allow_insecure_listen=config.allow_insecure_listen
+    )
     routes = config.routes
     problems.extend(
         f"routes.{field.name} must be above 0"

@@ -12,7 +12,7 @@ and it may raise `Refused`. A handler never sees the connection. One-way request
 and their answer is dropped in one place (`Request.answer`).
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -100,7 +100,6 @@ class Route(Generic[H]):
 
     `header` None hands the header over as `None`: the handler looks at `request.command` itself.
     `support` and `note` fill a row of docs/compatibility.md: "full", "partial" or "refused".
-    `keys` translates short header names (SEND_MESSAGE_V2's letters) to the struct's wire names.
     `processor` is the name under which metrics and limits know the family: send, pull, admin, …
     """
 
@@ -109,7 +108,6 @@ class Route(Generic[H]):
     handle: Callable[[Request, H], "Response | Parked | Later"]
     support: str = "full"
     note: str = ""
-    keys: Mapping[str, str] | None = None
     processor: str = "admin"
 
 
@@ -132,12 +130,17 @@ class Dispatcher:
             remark = f" request type {command.code} not supported"
             return Response(ResponseCode.REQUEST_CODE_NOT_SUPPORTED, remark)
         try:
-            header = None if route.header is None else header_of(route, command)
+            header = None if route.header is None else from_ext(command.ext, route.header)
             return route.handle(request, header)
-        except Refused as refusal:
-            return Response(refusal.code, refusal.remark, dict(refusal.fields or {}))
-        except (msgspec.ValidationError, RemoteProtocolError) as error:
-            return Response(ResponseCode.SYSTEM_ERROR, f"{type(error).__name__}: {error}")
+        except (Refused, msgspec.ValidationError, RemoteProtocolError) as error:
+            return answer_to(error)
+
+
+def answer_to(error: Refused | msgspec.ValidationError | RemoteProtocolError) -> Response:
+    """What a peer is told of a refusal, or of a request that does not make sense."""
+    if isinstance(error, Refused):
+        return Response(error.code, error.remark, dict(error.fields or {}))
+    return Response(ResponseCode.SYSTEM_ERROR, f"{type(error).__name__}: {error}")
 
 
 async def settle(later: Later) -> Response:
@@ -148,20 +151,8 @@ async def settle(later: Later) -> Response:
     """
     try:
         return await later()
-    except Refused as refusal:
-        return Response(refusal.code, refusal.remark, dict(refusal.fields or {}))
-    except RemoteProtocolError as error:
-        return Response(ResponseCode.SYSTEM_ERROR, f"{type(error).__name__}: {error}")
+    except (Refused, RemoteProtocolError) as error:
+        return answer_to(error)
     except OSError as error:
         log.exception("request.read_failed", path=error.filename)
         return Response(ResponseCode.SYSTEM_ERROR, f"the store cannot read: {error}")
-
-
-def header_of(route: Route[H], command: Command) -> H:
-    """The typed header; raises `msgspec.ValidationError` naming the field. Unknown fields pass."""
-    assert route.header is not None
-    fields: Mapping[str, object] = command.ext
-    if route.keys is not None:
-        keys = route.keys
-        fields = {keys.get(name, name): value for name, value in fields.items()}
-    return from_ext(fields, route.header)
