@@ -1,0 +1,1 @@
+"""A master and its slave: who may write, and how the bytes get there."""
