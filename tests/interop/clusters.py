@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -120,6 +120,16 @@ class Cluster:
     broker_name: str
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a broker listens and keeps its store, and settings in the words of each make."""
+
+    port: int
+    store: Path
+    ours: dict[str, str] = field(default_factory=dict)
+    apache: tuple[str, ...] = ()
+
+
 def start_nameserver(kind: str, folder: Path, script: Path | None = None) -> Program:
     """A nameserver of that make; `script` runs Apache's."""
     port = take_port()
@@ -135,14 +145,16 @@ def start_nameserver(kind: str, folder: Path, script: Path | None = None) -> Pro
 
 def start_broker(
     kind: str, folder: Path, nameserver: str, script: Path | None = None, *,
-    name: str = "broker-a", flush: str = "ASYNC_FLUSH",
+    name: str = "broker-a", flush: str = "ASYNC_FLUSH", place: Place | None = None,
 ) -> Program:  # fmt: skip
     """A broker of that make, ready when its nameserver gives routes to it."""
-    port = take_port()
+    place = place or Place(take_port(), folder / ("store" if kind == "apache" else "data"))
+    port = place.port
     folder.mkdir(parents=True, exist_ok=True)
     environment = {}
     if kind == "apache":
         settings = [f"brokerName={name}", f"flushDiskType={flush}", *LIKE_OURS]
+        settings += [f"storePathRootDir={place.store}", *place.apache]
         command = [str(script), "broker", str(port), nameserver, str(folder), *settings]
         environment.update(APACHE)
     else:
@@ -150,10 +162,10 @@ def start_broker(
             "broker_name": name,
             "listen": f"127.0.0.1:{port}",
             "nameservers": [nameserver],
-            "data": str(folder / "data"),
+            "data": str(place.store),
         }
         command = ours("broker", folder, config, http="")
-        environment["BROKER_TRIO__STORE__FLUSH_DISK_TYPE"] = flush
+        environment |= {"BROKER_TRIO__STORE__FLUSH_DISK_TYPE": flush, **place.ours}
     return Program(
         command,
         f"127.0.0.1:{port}",
