@@ -18,8 +18,10 @@ from broker_trio.wire.frame import FrameBuffer
 from broker_trio.wire.java import tags_code_of, topic_key_hash
 from broker_trio.wire.properties import find_property, parse_properties
 from broker_trio.wire.record import check_record, decode_records
+from broker_trio.wire.replication import FRAME_BYTES_MAX, ReplicationFrames, _decode
 from broker_trio.wire.serialize import decode_header, encode
 from tests.fuzz.mutate import FuzzerFoundError, hunt
+from tests.unit.wire import test_replication as replication
 from tests.unit.wire.vectors import (
     BATCH_ITEM,
     JSON_REQUEST_FRAME,
@@ -98,6 +100,21 @@ def names_and_texts(data):
     json_text.dumps_java(json_text.loads(data))
 
 
+def replication_frames(data):
+    buffer = ReplicationFrames(FRAME_BYTES_MAX)
+    buffer.receive_data(data)
+    while buffer.next_message() is not None:
+        pass
+
+
+def replication_payload(data):
+    """Kind and payload, behind the checksum that hides them from mutants."""
+    return _decode(data[0] % 12 if data else 0, data[1:])
+
+
+STREAM = [
+    replication.framed(one) for one in (*replication.BODIES, replication.CHUNK, replication.ACK)
+]
 DECODERS = {
     "frames": (frames, FRAMES),
     "json header": (headers(Serialize.JSON), TEXTS),
@@ -109,6 +126,8 @@ DECODERS = {
     "json": (names_and_texts, TEXTS),
     "cbor": (cbor.loads, CBORS),
     "host": (decode_host, [b"\x7f\0\0\1\0\0\x2a\x9f", b"\x20\1" + b"\0" * 18]),
+    "replication": (replication_frames, STREAM),
+    "replication payload": (replication_payload, [frame[8:] for frame in STREAM]),
     "message id": (identifiers, [b"7F00000100002A9F00000000000003E8", b"20" * 28]),
 }
 TOTAL = {"host", "properties"}  # these may accept or refuse everything
