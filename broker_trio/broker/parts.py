@@ -12,6 +12,7 @@ from typing import Any, Protocol, final
 from broker_trio.broker.admin.connections import ConnectionAdmin
 from broker_trio.broker.admin.groups import GroupAdmin
 from broker_trio.broker.admin.offsets import OffsetAdmin
+from broker_trio.broker.admin.queues import QueueAdmin
 from broker_trio.broker.admin.runtime import RuntimeAdmin
 from broker_trio.broker.admin.topics import TopicAdmin
 from broker_trio.broker.ages import Ages
@@ -172,6 +173,7 @@ class Parts:
                 store, topics, groups, offsets, sessions, self.schedule, stats, self.identity
             ),
             ConnectionAdmin(store, sessions, topics, groups, offsets, self.identity),
+            QueueAdmin(store, clock, topics, offsets, sessions, self.identity),
             RuntimeAdmin(
                 disk,
                 store,

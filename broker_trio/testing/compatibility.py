@@ -27,10 +27,20 @@ from broker_trio.testing.sim_disk import SimDisk
 
 TO_CLIENTS: Final = {
     RequestCode.NOTIFY_CONSUMER_IDS_CHANGED: "sent to the members of a group that changed",
+    RequestCode.GET_CONSUMER_STATUS_FROM_CLIENT: "asked of each client when 223 comes",
     RequestCode.GET_CONSUMER_RUNNING_INFO: "relayed to the client that is named",
     RequestCode.CONSUME_MESSAGE_DIRECTLY: "relayed to the client that is named",
 }
 """Requests that the broker sends to its clients."""
+
+WHY_REFUSED: Final = {
+    RequestCode.RESET_CONSUMER_CLIENT_OFFSET: "for clients; resets (222) happen in the broker, "
+    "which is Apache's default, and need it not",
+    RequestCode.QUERY_ASSIGNMENT: "clients then share the queues out themselves",
+    RequestCode.SET_MESSAGE_REQUEST_MODE: "there is no POP: every group pulls",
+    RequestCode.RESUME_CHECK_HALF_MESSAGE: "there are no half messages",
+}
+"""What a refusal means to whoever asks."""
 
 HEAD: Final = """# Compatibility
 
@@ -74,6 +84,8 @@ def row(code: RequestCode, tables: dict[str, Dispatcher]) -> str:
         who.append("to clients")
         support = "full" if support == "refused" else support
         notes.append(TO_CLIENTS[code])
+    if support == "refused" and code in WHY_REFUSED:
+        notes.append(WHY_REFUSED[code])
     return (
         f"| {code.value} | {code.name} | {', '.join(who) or '–'} | {support} | {'; '.join(notes)} |"
     )

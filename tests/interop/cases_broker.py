@@ -105,6 +105,46 @@ def client_config(side: Side, kind: str, text: str) -> Any:
     return posted(side, Code.CHECK_CLIENT_CONFIG, body)
 
 
+def units(side: Side, **more: object) -> Any:
+    """Of the queue with ten messages, from the third on."""
+    fields: dict[str, object] = {"topic": side.filled, "queueId": 0, "index": 2, "count": 3}
+    return of(side, Code.QUERY_CONSUME_QUEUE, **fields | more)
+
+
+def correction(side: Side, compared: str, left_out: str = "") -> Any:
+    """Two groups at 3 and at 6 of a topic."""
+    slow, fast = side.lonely + "-slow", side.lonely + "-fast"
+    for group, offset in ((slow, 3), (fast, 6)):
+        posted(side, Code.UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, {"groupName": group})
+        assert commit(side, group, side.spanned, offset).code == 0
+    fields = {"topic": side.spanned, "compareGroup": side.lonely + compared}
+    if left_out:
+        fields["filterGroups"] = side.lonely + left_out
+    return of(side, Code.QUERY_CORRECTION_OFFSET, **fields)
+
+
+def spans(body: Any, _side: Side) -> Any:
+    """Times are told apart from none; how long is measured at different moments."""
+    rows = [each | {"delayTime": each["delayTime"] > 0} for each in body["consumeTimeSpanSet"]]
+    texts = {"minTimeStampStr", "maxTimeStampStr", "consumeTimeStampStr"}  # any reader makes them
+    return [{name: row[name] for name in row.keys() - texts} for row in rows]
+
+
+def unit_sizes(body: Any, _side: Side) -> Any:
+    """Positions and sizes are each log's own."""
+    rows = [
+        each | {"physicOffset": each["physicOffset"] >= 0, "physicSize": each["physicSize"] > 0}
+        for each in body["queueData"]
+    ]
+    return body | {"queueData": rows}
+
+
+def status(side: Side, group: str, **more: object) -> Any:
+    return of(
+        side, Code.INVOKE_BROKER_TO_GET_CONSUMER_STATUS, topic=side.filled, group=group, **more
+    )
+
+
 def own_topic(body: Any, side: Side) -> Any:
     """Of a table of all topics, the one of the scene."""
     return body["topicConfigTable"].get(side.filled)
@@ -268,6 +308,39 @@ ADMIN: Final = [
     ),
     Case("run-time figures", lambda s: of(s, Code.GET_BROKER_RUNTIME_INFO), "json", figures),
     Case("broker config", lambda s: of(s, Code.GET_BROKER_CONFIG), "text", members_only),
+    Case(
+        "time spans",
+        lambda s: of(s, Code.QUERY_CONSUME_TIME_SPAN, topic=s.filled, group=s.group),
+        only=spans,
+    ),
+    Case(
+        "time spans, a group that never was",
+        lambda s: of(s, Code.QUERY_CONSUME_TIME_SPAN, topic=s.filled, group="none-such"),
+        only=spans,
+    ),
+    Case(
+        "time spans, no messages",
+        lambda s: of(s, Code.QUERY_CONSUME_TIME_SPAN, topic=s.empty, group=s.group),
+        only=spans,
+    ),
+    Case(
+        "time spans, unknown topic",
+        lambda s: of(s, Code.QUERY_CONSUME_TIME_SPAN, topic="none-such", group=s.group),
+    ),
+    Case("correction, of the slow", lambda s: correction(s, "-slow")),
+    Case("correction, of the fast", lambda s: correction(s, "-fast")),
+    Case("correction, of nobody", lambda s: correction(s, "-none")),
+    Case("correction, without the slow", lambda s: correction(s, "-slow", "-slow")),
+    Case("units", units, only=unit_sizes),
+    Case("units, for a group", lambda s: units(s, consumerGroup=s.group), only=unit_sizes),
+    Case("units, for nobody", lambda s: units(s, consumerGroup="none-such"), only=unit_sizes),
+    Case("units, more than there are", lambda s: units(s, count=99), only=unit_sizes),
+    Case("units, past the end", lambda s: units(s, index=99)),
+    Case("units, unknown queue", lambda s: units(s, queueId=99)),
+    Case("status, nobody there", lambda s: status(s, "none-such")),
+    Case("status, another client", lambda s: status(s, s.group, clientAddr="none-such")),
+    Case("a reset for clients", lambda s: of(s, Code.RESET_CONSUMER_CLIENT_OFFSET)),
+    Case("a status for clients", lambda s: of(s, Code.GET_CONSUMER_STATUS_FROM_CLIENT)),
     Case("unknown code", lambda s: of(s, 9_999)),
 ]
 BROKER: Final = [*SENDS, *PULLS, *OFFSETS, *SESSIONS, *ADMIN]

@@ -65,7 +65,7 @@ def sides(ours: Cluster, apache: Cluster) -> Iterator[tuple[Side, Side]]:
     """Both makes with the same scene set."""
     mark = uuid.uuid4().hex[:8]
     names = {"mark": mark} | {
-        name: f"{name}-{mark}" for name in ("filled", "empty", "group", "made", "lonely")
+        name: f"{name}-{mark}" for name in ("filled", "empty", "spanned", "group", "made", "lonely")
     }
     with (
         connected(ours.broker) as a, connected(ours.nameserver) as b,
@@ -79,12 +79,13 @@ def sides(ours: Cluster, apache: Cluster) -> Iterator[tuple[Side, Side]]:
 
 def set_scene(side: Side) -> None:
     """A topic with ten messages in one queue, one without any, and a group that is there."""
-    for topic in (side.filled, side.empty):
+    for topic in (side.filled, side.empty, side.spanned):
         assert create_topic(side, topic).code == 0
     for number in range(MESSAGES):
         tag = "TagA" if number % 2 else "TagB"
         properties = {"TAGS": tag, "KEYS": f"key{number}", "WAIT": "true"}
         assert send(side, side.filled, b"body", properties=properties).code == 0
+        assert send(side, side.spanned).code == 0
     assert heartbeat(side, side.group, side.filled).code == 0
 
 

@@ -68,6 +68,15 @@ _BROKER: dict[str, dict[str, str]] = {
         "code": "26, as the protocol has it",
     },
     "what it subscribes to": {"body.topicList": "Apache: only where offsets were committed"},
+    "time spans, no messages": {
+        "body[].delayTime": "Apache: the time since 1970, where nothing waits"
+    },
+    "correction, without the slow": {
+        "body.correctionOffsets.0": "Apache deletes the offsets of the groups that are left out"
+    },
+    "units, for a group": {
+        "body.queueData[].eval": "Apache: only with its extended units, which are off"
+    },
     "run-time figures": {"body": "ours: what the exporter wants; Apache's: latencies, elsewhere"},
     "broker config": {"body": "Apache's settings that ours has not"},
 }  # fmt: skip

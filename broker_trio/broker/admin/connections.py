@@ -1,14 +1,17 @@
-"""Who is connected, and questions that are passed on to a client: 203, 204, 307, 309, 328, 343,
-345.
+"""Who is connected, and questions that are passed on to a client: 203, 204, 223, 307, 309, 328,
+343, 345.
 
 A relay (307, 309) hands the request's fields and body to the client over the client's own
 connection and gives its answer back as it is. A client that does not answer within 10 s costs the
-asker a 207 and nobody else anything.
+asker a 207 and nobody else anything. 223 asks every client of a group (by 221) what it has
+consumed, and leaves out those that do not answer.
 """
 
 from collections.abc import Iterable
 from typing import Any, Final, final
 
+import msgspec
+import structlog
 import trio
 
 from broker_trio.broker.groups import Groups
@@ -17,8 +20,9 @@ from broker_trio.broker.registrar import Identity
 from broker_trio.broker.sessions import Channel, Sessions
 from broker_trio.broker.topics import Topics
 from broker_trio.model.codes import LanguageCode, RequestCode, ResponseCode
-from broker_trio.model.errors import LocalProtocolError, Refused
+from broker_trio.model.errors import LocalProtocolError, Refused, RemoteProtocolError
 from broker_trio.model.hosts import decode_message_id
+from broker_trio.model.route import MessageQueue
 from broker_trio.remoting.dispatch import Later, Request, Response, Route
 from broker_trio.store.store import Store
 from broker_trio.wire.bodies.client import ConsumerSubscription, encode_consumer_subscription
@@ -29,6 +33,11 @@ from broker_trio.wire.bodies.connection import (
     encode_consumer_connection,
     encode_producer_connection,
     encode_producer_table,
+)
+from broker_trio.wire.bodies.offsets import (
+    ConsumerStatus,
+    decode_consumer_status,
+    encode_consumer_status,
 )
 from broker_trio.wire.bodies.route import encode_topic_list
 from broker_trio.wire.command import Command, Ext
@@ -42,8 +51,13 @@ from broker_trio.wire.headers.client import (
     GetConsumerRunningInfoRequestHeader,
     GetProducerConnectionListRequestHeader,
 )
+from broker_trio.wire.headers.offset import GetConsumerStatusRequestHeader
+
+log = structlog.get_logger()
 
 RELAY_S: Final = 10.0
+STATUS_S: Final = 5.0
+STATUS_CLIENTS_MAX: Final = 1_000  # asked by one 223
 KNOWN_CODES: Final = frozenset(map(int, ResponseCode))
 RELAY_VERSION_MIN: Final = 62  # V3_1_8_SNAPSHOT: older clients know none of these questions
 
@@ -91,6 +105,11 @@ class ConnectionAdmin:
                 code.GET_CONSUMER_RUNNING_INFO,
                 GetConsumerRunningInfoRequestHeader,
                 self.running_info,
+            ),
+            Route(
+                code.INVOKE_BROKER_TO_GET_CONSUMER_STATUS,
+                GetConsumerStatusRequestHeader,
+                self.consumer_status,
             ),
             Route(
                 code.CONSUME_MESSAGE_DIRECTLY,
@@ -179,6 +198,35 @@ class ConnectionAdmin:
 
         return later
 
+    def consumer_status(self, request: Request, header: GetConsumerStatusRequestHeader) -> Later:
+        """223: the offsets that each client of a group has in its memory, by client id."""
+        group = self._sessions.consumer_group(header.group)
+        if group is None or not group.channels:
+            raise Refused(
+                ResponseCode.SYSTEM_ERROR,
+                f"No Any Consumer online in the consumer group: [{header.group}]",
+            )
+        wanted = header.client_addr
+        channels = [
+            each for each in group.channels.values() if wanted in {None, "", each.client_id}
+        ]
+        channels = channels[:STATUS_CLIENTS_MAX]
+        question = Command(
+            RequestCode.GET_CONSUMER_STATUS_FROM_CLIENT,
+            ext={"topic": header.topic, "group": header.group},
+        )
+        serialize = request.command.serialize
+
+        async def later() -> Response:
+            table: dict[str, dict[MessageQueue, int]] = {}
+            async with trio.open_nursery() as nursery:
+                for channel in channels:
+                    nursery.start_soon(_ask_status, channel, question, table)
+            body = ConsumerStatus(consumer_table={name: table[name] for name in sorted(table)})
+            return Response(body=encode_consumer_status(body, serialize))
+
+        return later
+
     def consume_directly(
         self, request: Request, header: ConsumeMessageDirectlyResultRequestHeader
     ) -> Later:
@@ -242,6 +290,24 @@ async def relay(channel: Channel, code: int, fields: Ext, body: bytes) -> Respon
         ) from error
     answered = answer.code if answer.code in KNOWN_CODES else ResponseCode.SYSTEM_ERROR
     return Response(answered, answer.remark, dict(answer.ext), answer.body)
+
+
+async def _ask_status(
+    channel: Channel, question: Command, table: dict[str, dict[MessageQueue, int]]
+) -> None:
+    """Put one client's answer into the table; without one it is left out, and logged."""
+    problem: object = f"no answer within {STATUS_S:g} s"
+    with trio.move_on_after(STATUS_S):
+        try:
+            answer = await channel.session.call(msgspec.structs.replace(question))
+            if answer.code == ResponseCode.SUCCESS:
+                status = decode_consumer_status(answer.body, answer.serialize)
+                table[channel.client_id] = status.message_queue_table
+                return
+            problem = f"code {answer.code}: {answer.remark}"
+        except (trio.ClosedResourceError, LocalProtocolError, RemoteProtocolError) as error:
+            problem = error
+    log.warning("consumer_status.missing", client=channel.client_id, problem=str(problem))
 
 
 def language_name(code: int) -> str | None:

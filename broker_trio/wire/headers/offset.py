@@ -117,3 +117,21 @@ class CloneGroupOffsetRequestHeader(Header, frozen=True, kw_only=True):
     dest_group: str
     topic: str | None = None
     offline: bool = False
+
+
+class QueryCorrectionOffsetRequestHeader(Header, frozen=True, kw_only=True):
+    """308. `filter_groups`: names with commas between them that do not count."""
+
+    topic: str
+    compare_group: str
+    filter_groups: str | None = None
+
+
+class QueryConsumeQueueRequestHeader(Header, frozen=True, kw_only=True):
+    """321: units from `index` on."""
+
+    topic: str | None = None
+    queue_id: I32 = 0
+    index: I64 = 0
+    count: I32 = 0
+    consumer_group: str | None = None
