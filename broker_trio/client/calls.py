@@ -3,6 +3,9 @@
 Ours are asked in CBOR, with integers as integers; whoever does not read it (an Apache broker) in
 JSON. `RemotingClient.serialize_of` finds that out with a question that does nothing, so no real
 request is ever sent twice because of it.
+
+A question that runs into its deadline on a connection that brought nothing all the while takes the
+connection with it: the peer may have lost its power, and the next question connects anew.
 """
 
 from collections.abc import Callable, Collection
@@ -47,35 +50,75 @@ class Calls:
         *,
         accept: Collection[int] = SUCCESS,
         longer_s: float = 0.0,
+        within_s: float | None = None,
     ) -> Command:
-        """The answer, if its code is one of `accept`. `longer_s` is added to the timeout.
+        """The answer, if its code is one of `accept`.
 
+        It may take `within_s`, or else the timeout of all calls, and `longer_s` on top of it.
         Raises `BrokerRefused` for another code, `Unreachable` where the request never left, and
         `NoAnswer` where its outcome is unknown. Cancelled: the outcome is unknown too.
         """
+        within_s = self.timeout_s if within_s is None else within_s
+        began = anyio.current_time()
+        command = await self._command(address, code, header, body, within_s)
+        left_s = within_s + longer_s - (anyio.current_time() - began)
+        answer = await self._call(address, command, left_s, within_s + longer_s)
+        if answer.code not in accept:
+            raise BrokerRefused(address, answer.code, answer.remark)
+        return answer
+
+    async def tell(
+        self,
+        address: str,
+        code: RequestCode,
+        header: Header | None = None,
+        body: bytes | BodyOf = b"",
+        *,
+        within_s: float | None = None,
+    ) -> None:
+        """Send without waiting for an answer. Raises `Unreachable`; its `sent` tells the rest."""
+        within_s = self.timeout_s if within_s is None else within_s
+        command = await self._command(address, code, header, body, within_s)
         try:
-            with anyio.fail_after(self.timeout_s):
+            with anyio.fail_after(within_s):
+                await self._client.send_oneway(address, command)
+        except TimeoutError as error:
+            raise Unreachable(address, f"takes nothing for {within_s:g} s", sent=True) from error
+
+    async def _command(
+        self,
+        address: str,
+        code: RequestCode,
+        header: Header | None,
+        body: bytes | BodyOf,
+        within_s: float,
+    ) -> Command:
+        """The request in the peer's own serialisation, which may have to be found out first."""
+        began = anyio.current_time()
+        try:
+            with anyio.fail_after(within_s):
                 serialize = await self._client.serialize_of(address)
         except TimeoutError as error:
-            why = f"no answer within {self.timeout_s:g} s"
+            self._client.drop_silent(address, began)
+            why = f"no answer within {within_s:g} s"
             raise Unreachable(address, why, sent=False) from error
-        command = Command(
+        return Command(
             code,
             ext={} if header is None else ext_of(header, serialize),
             body=body(serialize) if callable(body) else body,
             serialize=serialize,
         )
-        answer = await self._call(address, command, self.timeout_s + longer_s)
-        if answer.code not in accept:
-            raise BrokerRefused(address, answer.code, answer.remark)
-        return answer
 
-    async def _call(self, address: str, command: Command, timeout_s: float) -> Command:
+    async def _call(
+        self, address: str, command: Command, left_s: float, within_s: float
+    ) -> Command:
+        began = anyio.current_time()
         try:
-            with anyio.fail_after(timeout_s):
+            with anyio.fail_after(max(left_s, 0)):
                 return await self._client.call(address, command)
         except TimeoutError as error:
-            raise NoAnswer(address, f"no answer within {timeout_s:g} s") from error
+            self._client.drop_silent(address, began)
+            raise NoAnswer(address, f"no answer within {within_s:g} s") from error
         except Unreachable as error:
             if error.sent:
                 raise NoAnswer(address, error.cause) from error

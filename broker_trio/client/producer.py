@@ -70,7 +70,7 @@ class Producer:
         queues = write_queues(topic, route)
         if not queues:
             self._routes.pop(topic, None)
-            raise NoRoute(topic, "its brokers: none of them takes messages")
+            raise NoRoute(topic, "none of its brokers takes messages")
         addresses = masters(route)
         last: Unreachable | None = None
         for _ in range(min(QUEUES_TRIED_MAX, len(queues))):

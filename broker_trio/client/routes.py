@@ -1,15 +1,17 @@
 """Where topics are: questions to nameservers, and the queues that their answers stand for.
 
-Nameservers do not know each other, and each has the whole table: they are asked in order until one
-answers. An answer that a topic is unknown is an answer; only silence moves on to the next one.
+Nameservers do not know each other, and each has the whole table: they are asked in turn until one
+answers, beginning with the one that answered last. One that does not know a topic may have been
+started a second ago, so a topic is unknown only when nobody knows it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, final
 
 from broker_trio.client.calls import Calls
 from broker_trio.client.errors import BrokerRefused, NoAnswer, NoRoute
 from broker_trio.model.codes import RequestCode, ResponseCode
+from broker_trio.model.errors import RemoteProtocolError
 from broker_trio.model.names import TBW102
 from broker_trio.model.route import BrokerData, MessageQueue, QueueData, TopicRouteData
 from broker_trio.remoting.client import Unreachable
@@ -32,12 +34,25 @@ NEW_TOPIC_QUEUES_MAX: Final = 4
 
 @final
 class Nameservers:
-    """The nameservers of one cluster, as a client uses them."""
+    """The nameservers of one cluster, as a client uses them. `timeout_s`: one question to one."""
 
-    def __init__(self, calls: Calls, addresses: Sequence[str]) -> None:
+    def __init__(
+        self, calls: Calls, addresses: Sequence[str], *, timeout_s: float | None = None
+    ) -> None:
         assert addresses, "a client needs a nameserver"
         self.addresses = tuple(addresses)
-        self._calls = calls
+        self.answered = self.addresses[0]  # the last one that did
+        self._calls, self._timeout_s = calls, timeout_s
+        self._first = 0
+
+    def turn(self) -> None:
+        """Begin with the next one: over time each is asked, so a stale one is not believed long."""
+        self._first = (self._first + 1) % len(self.addresses)
+
+    def _in_turn(self) -> Iterator[tuple[int, str]]:
+        count = len(self.addresses)
+        for step in range(self._first, self._first + count):
+            yield step % count, self.addresses[step % count]
 
     async def ask(self, code: RequestCode, header: Header | None = None) -> Command:
         """The first answer. Raises `BrokerRefused`, or `Unreachable` where nobody answers.
@@ -45,38 +60,57 @@ class Nameservers:
         Reading questions only: one that changes something must go to each of them.
         """
         problems = []
-        for address in self.addresses:
+        for index, address in self._in_turn():
             try:
-                return await self._calls.ask(address, code, header)
+                answer = await self._ask_one(address, code, header)
             except (Unreachable, NoAnswer) as error:
                 problems.append(str(error))
-        raise Unreachable("; ".join(self.addresses), "; ".join(problems), sent=False)
+                continue
+            self._first, self.answered = index, address
+            return answer
+        raise self._silent(problems)
+
+    async def _ask_one(self, address: str, code: RequestCode, header: Header | None) -> Command:
+        return await self._calls.ask(address, code, header, within_s=self._timeout_s)
+
+    def _silent(self, problems: list[str]) -> Unreachable:
+        return Unreachable("; ".join(self.addresses), "; ".join(problems), sent=False)
 
     async def route(self, topic: str) -> TopicRouteData:
-        """Raises `NoRoute` where the topic is unknown."""
+        """Raises `NoRoute` where nobody knows the topic, `Unreachable` where nobody answers."""
         header = GetRouteInfoRequestHeader(topic=topic, accept_standard_json_only=True)
-        try:
-            answer = await self.ask(RequestCode.GET_ROUTEINFO_BY_TOPIC, header)
-        except BrokerRefused as error:
-            if error.code == ResponseCode.TOPIC_NOT_EXIST:
-                raise NoRoute(topic, error.address) from error
-            raise
-        return decode_route(answer.body, answer.serialize)
+        unknown, problems = 0, []
+        for index, address in self._in_turn():
+            try:
+                answer = await self._ask_one(address, RequestCode.GET_ROUTEINFO_BY_TOPIC, header)
+                route = decode_route(answer.body, answer.serialize)
+            except BrokerRefused as error:
+                if error.code == ResponseCode.TOPIC_NOT_EXIST:
+                    unknown += 1
+                else:
+                    problems.append(str(error))
+                continue
+            except (Unreachable, NoAnswer, RemoteProtocolError) as error:
+                problems.append(str(error))
+                continue
+            self._first, self.answered = index, address
+            return route
+        if not unknown:
+            raise self._silent(problems)
+        why = [f"unknown to {unknown} of {len(self.addresses)} nameservers", *problems]
+        raise NoRoute(topic, "; ".join(why), certain=not problems)
 
     async def route_for_send(self, topic: str) -> TopicRouteData:
         """The topic's route, or where brokers would create it: TBW102's, with fewer queues."""
         try:
             return await self.route(topic)
-        except NoRoute:
-            pass
-        try:
-            template = await self.route(TBW102)
         except NoRoute as error:
-            raise NoRoute(topic, "; ".join(self.addresses)) from error
-        return TopicRouteData(
-            queue_datas=[_clamped(queue) for queue in template.queue_datas],
-            broker_datas=template.broker_datas,
-        )
+            unknown = error
+        try:
+            return template_of(await self.route(TBW102))
+        except NoRoute as error:
+            why = f"{unknown.why}, and no broker creates topics on first use"
+            raise NoRoute(topic, why, certain=unknown.certain and error.certain) from error
 
     async def cluster_info(self) -> ClusterInfo:
         answer = await self.ask(RequestCode.GET_BROKER_CLUSTER_INFO)
@@ -92,6 +126,14 @@ class Nameservers:
         header = DeleteTopicFromNamesrvRequestHeader(topic=topic)
         for address in self.addresses:
             await self._calls.ask(address, RequestCode.DELETE_TOPIC_IN_NAMESRV, header)
+
+
+def template_of(route: TopicRouteData) -> TopicRouteData:
+    """What a topic will look like that brokers make from this template on its first message."""
+    return TopicRouteData(
+        queue_datas=[_clamped(queue) for queue in route.queue_datas],
+        broker_datas=route.broker_datas,
+    )
 
 
 def _clamped(queue: QueueData) -> QueueData:

@@ -7,6 +7,17 @@ class BrokerTrioError(Exception):
     """Root of everything that this package raises on purpose."""
 
 
+class ClientError(BrokerTrioError):
+    """Root of what a client raises on purpose.
+
+    `retriable`: the same call may be made again, elsewhere or later, without doing harm.
+    `unknown`: it may have been carried out although no answer came.
+    """
+
+    retriable: bool = False
+    unknown: bool = False
+
+
 class RemoteProtocolError(BrokerTrioError):
     """The peer's bytes break the format: close the connection, nothing else."""
 

@@ -17,7 +17,7 @@ from typing import Final, Protocol, Self, final
 import anyio
 import anyio.abc
 
-from broker_trio.model.errors import BrokerTrioError, RemoteProtocolError
+from broker_trio.model.errors import ClientError, RemoteProtocolError
 from broker_trio.wire.command import ONEWAY, RESPONSE, Command, Serialize
 from broker_trio.wire.frame import FrameBuffer
 from broker_trio.wire.serialize import encode_parts
@@ -28,15 +28,18 @@ CALLS_MAX: Final = 65_536  # answers that one connection may owe us
 PROBE: Final = 26_000  # a code of ours that does nothing: any answer shows that CBOR was read
 
 
-class Unreachable(BrokerTrioError):
+class Unreachable(ClientError):
     """No answer from this address: refused, unresolvable, or broken before the answer came.
 
     `sent` tells whether the request may have reached the peer: then its outcome is unknown.
     """
 
+    retriable = True
+
     def __init__(self, address: str, cause: str, *, sent: bool) -> None:
         super().__init__(f"{address}: {cause}")
         self.address, self.cause, self.sent = address, cause, sent
+        self.unknown = sent
 
 
 class ByteStream(Protocol):
@@ -69,12 +72,16 @@ class _Link:
         self.frames = FrameBuffer()
         self.waiting: dict[int, tuple[anyio.Event, list[Command]]] = {}
         self.sending = anyio.Lock()
+        self.reading = anyio.CancelScope()
         self.broken: str | None = None
+        self.heard = anyio.current_time()  # when its last bytes came
 
     def fail(self, cause: str) -> None:
+        """Every call that waits on it ends; the reader wakes up and closes the stream."""
         self.broken = self.broken or cause
         for event, _ in self.waiting.values():
             event.set()
+        self.reading.cancel()
 
 
 @final
@@ -82,7 +89,9 @@ class RemotingClient:
     """`async with RemotingClient(connect) as client:` closes every connection at its end.
 
     `on_request` answers what peers ask of us on our connections (None = no answer); it is a plain
-    function and runs in the order of arrival.
+    function and runs in the order of arrival. `on_connect` and `on_disconnect` hear of an address
+    when it answers and when its connection ended, but not of a connection that only asked which
+    serialisation is spoken.
     """
 
     def __init__(
@@ -90,12 +99,15 @@ class RemotingClient:
         connect: Connect = connect_tcp,
         *,
         on_request: Hook | None = None,
+        on_connect: Callable[[str], None] | None = None,
         on_disconnect: Callable[[str], None] | None = None,
     ) -> None:
-        self._connect, self._on_request, self._on_disconnect = connect, on_request, on_disconnect
+        self._connect, self._on_request = connect, on_request
+        self._on_connect, self._on_disconnect = on_connect, on_disconnect
         self._links: dict[str, _Link] = {}
         self._connecting: dict[str, anyio.Lock] = {}
         self._speaks: dict[str, Serialize] = {}
+        self._probing: dict[str, anyio.Lock] = {}
         self._opaque = 0
         self._group: anyio.abc.TaskGroup = anyio.create_task_group()
 
@@ -143,18 +155,41 @@ class RemotingClient:
         a real request must never be repeated because of it. Raises `Unreachable`.
         """
         known = self._speaks.get(address)
-        if known is None:
-            try:
-                await self.call(address, Command(PROBE, serialize=Serialize.CBOR))
-                known = Serialize.CBOR
-            except Unreachable as error:
-                if not error.sent:
-                    raise
-                known = Serialize.JSON
-            if len(self._speaks) >= CONNECTIONS_MAX:
-                self._speaks.clear()
-            self._speaks[address] = known
+        if known is not None:
+            return known
+        lock = self._probing.setdefault(address, anyio.Lock())
+        try:  # one probe at a time: a second one would close a connection already in use
+            async with lock:
+                known = self._speaks.get(address)
+                return known if known is not None else await self._probe(address)
+        finally:
+            if not lock.statistics().tasks_waiting and not lock.locked():
+                self._probing.pop(address, None)
+
+    async def _probe(self, address: str) -> Serialize:
+        try:
+            await self.call(address, Command(PROBE, serialize=Serialize.CBOR))
+            known = Serialize.CBOR
+        except Unreachable as error:
+            if not error.sent:
+                raise
+            known = Serialize.JSON
+        if len(self._speaks) >= CONNECTIONS_MAX:
+            self._speaks.clear()
+        self._speaks[address] = known
+        if self._on_connect is not None:
+            self._on_connect(address)
         return known
+
+    def drop_silent(self, address: str, since: float) -> None:
+        """Give up a connection that brought nothing since then, on `anyio.current_time()`'s scale.
+
+        A peer that lost its power closes nothing: without this, calls would go on into the void
+        until the kernel gives up, a quarter of an hour later.
+        """
+        link = self._links.get(address)
+        if link is not None and link.heard <= since:
+            link.fail("silent for too long")
 
     async def drop(self, address: str) -> None:
         """Close the connection to `address`, if any; calls that wait on it fail."""
@@ -186,6 +221,8 @@ class RemotingClient:
                 ) from error
             link = self._links[address] = _Link(address, stream)
             self._group.start_soon(self._read, link)
+            if self._on_connect is not None and address not in self._probing:
+                self._on_connect(address)
             return link
 
     async def _send(self, link: _Link, command: Command) -> None:
@@ -205,22 +242,27 @@ class RemotingClient:
                 raise
 
     async def _read(self, link: _Link) -> None:
+        cause = "connection closed"
         try:
-            cause = await self._read_until_broken(link)
+            with link.reading:
+                cause = await self._read_until_broken(link)
         finally:
+            probed = link.address in self._probing
             if self._links.get(link.address) is link:
                 del self._links[link.address]
-            link.fail("connection closed")
+                if not probed:  # what answers there next may be of another make
+                    self._speaks.pop(link.address, None)
+            link.fail(cause)
             with anyio.CancelScope(shield=True), anyio.move_on_after(1):
                 await link.stream.aclose()  # at the client's own end too, which cancels this task
-        link.broken = cause
-        if self._on_disconnect is not None:
+        if self._on_disconnect is not None and not probed:
             self._on_disconnect(link.address)
 
     async def _read_until_broken(self, link: _Link) -> str:
         while link.broken is None:
             try:
                 link.frames.receive_data(await link.stream.receive(READ_BYTES))
+                link.heard = anyio.current_time()
                 while (command := link.frames.next_command()) is not None:
                     await self._arrived(link, command)
             except anyio.EndOfStream:
