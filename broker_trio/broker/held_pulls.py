@@ -155,7 +155,9 @@ class HeldPulls:
 
 
 async def _finish(request: Request, later: Later) -> None:
-    request.answer(await settle(later))
+    result = await settle(later)
+    assert isinstance(result, Response), "a pull is held once"
+    request.answer(result)
 
 
 def wants(held: Held, entry: Entry) -> bool:

@@ -2,7 +2,8 @@
 
 The checks run in the order of protocol.md §3.2. The first attempt commits the consumer's offset if
 it asks for it and may be held; the run after a wake-up does neither. Messages leave as they lie in
-the log, never decoded. Cold messages are read by a `Later`, off the loop.
+the log, never decoded. Cold messages are read by a `Later`, off the loop; if that finds nothing
+after all, the pull is held like any other, unless something arrived while the device was asked.
 """
 
 from collections.abc import Awaitable, Callable
@@ -131,17 +132,29 @@ class Pull:
             result = reader.get_nowait(*place, count_max=count, bytes_max=size, codes=codes)
         except trio.WouldBlock:
             cold = partial(reader.get, *place, count_max=count, bytes_max=size, codes=codes)
-            return partial(self._finish_cold, header, cold)
+            return partial(self._finish_cold, request, header, codes, cold, hold=hold)
         response = self._respond(header, result)
         if response.code != ResponseCode.PULL_NOT_FOUND or not hold:
             return response
         return self._hold(request, header, codes)
 
     async def _finish_cold(
-        self, header: PullMessageRequestHeader, cold: Callable[[], Awaitable[GetResult]]
-    ) -> Response:
+        self,
+        request: Request,
+        header: PullMessageRequestHeader,
+        codes: frozenset[int] | None,
+        cold: Callable[[], Awaitable[GetResult]],
+        *,
+        hold: bool,
+    ) -> Response | Parked:
         self._stats.totals.cold_reads += 1
-        return self._respond(header, await cold())
+        result = await cold()
+        response = self._respond(header, result)
+        if response.code != ResponseCode.PULL_NOT_FOUND or not hold or request.session.closed:
+            return response
+        if self._store.queues.max_offset(header.topic, header.queue_id) != result.max_offset:
+            return response  # it arrived meanwhile: nobody would wake this pull
+        return self._hold(request, header, codes)
 
     def _hold(
         self,
@@ -150,7 +163,7 @@ class Pull:
         codes: frozenset[int] | None,
     ) -> Parked:
         held, config = self._held, self._config
-        if held.full or getattr(request.session, "parked_full", False):
+        if held.full or request.session.parked_full:
             held.refused += 1
             raise Refused(
                 ResponseCode.SYSTEM_BUSY,

@@ -196,11 +196,14 @@ class Connection:
 
     async def _run_later(self, request: Request, later: Later) -> None:
         try:
-            response = await settle(later)
+            result = await settle(later)
         finally:
             self._tasks -= 1
-        request.answer(response)
-        self._batch_done()
+        if isinstance(result, Parked):
+            self._park(request)
+        else:
+            request.answer(result)
+            self._batch_done()
 
     @property
     def parked_full(self) -> bool:

@@ -6,7 +6,7 @@ atomic. It returns one of
     Response   the answer, now
     PARKED     somebody keeps `request` and calls `request.answer(response)` later (a held pull, a
                send that waits for its fsync); no task is spent on waiting
-    Later      an async function that makes the Response: it becomes a task (a cold read)
+    Later      an async function that makes the Response, or parks: it becomes a task (a cold read)
 
 and it may raise `Refused`. A handler never sees the connection. One-way requests take the same way
 and their answer is dropped in one place (`Request.answer`).
@@ -47,6 +47,11 @@ class Session(Protocol):
 
     @property
     def closed(self) -> bool: ...
+
+    @property
+    def parked_full(self) -> bool:
+        """Whether one more parked request would pass its limit; handlers ask before they park."""
+        ...
 
     def send_oneway(self, command: Command) -> bool:
         """Queue a one-way request to the peer; False where the connection is closed or full."""
@@ -90,7 +95,7 @@ class Parked:
 
 log = structlog.get_logger("remoting")
 PARKED: Final = Parked()
-Later = Callable[[], Awaitable[Response]]
+Later = Callable[[], Awaitable[Response | Parked]]
 H = TypeVar("H")
 
 
@@ -143,8 +148,8 @@ def answer_to(error: Refused | msgspec.ValidationError | RemoteProtocolError) ->
     return Response(ResponseCode.SYSTEM_ERROR, f"{type(error).__name__}: {error}")
 
 
-async def settle(later: Later) -> Response:
-    """What a `Later` answers, or the error that it ended with: a peer's question ends no process.
+async def settle(later: Later) -> Response | Parked:
+    """What a `Later` answers (or that it parked), or the error that it ended with: a peer's question ends no process.
 
     `OSError`: the device could not read what was asked for; whoever asks for something else is
     served as before.

@@ -305,7 +305,12 @@ async def _ask_status(
                 table[channel.client_id] = status.message_queue_table
                 return
             problem = f"code {answer.code}: {answer.remark}"
-        except (trio.ClosedResourceError, LocalProtocolError, RemoteProtocolError) as error:
+        except (
+            trio.ClosedResourceError,
+            LocalProtocolError,
+            RemoteProtocolError,
+            Refused,
+        ) as error:
             problem = error
     log.warning("consumer_status.missing", client=channel.client_id, problem=str(problem))
 

@@ -45,6 +45,7 @@ class FakeSession:
     peer_address: str = "10.9.9.9:5000"
     id: int = field(default_factory=lambda: next(_ids))
     closed: bool = False
+    parked_full: bool = False
     sent: list[Command] = field(default_factory=list)
     reply: Command | Exception | None = None
 

@@ -29,7 +29,7 @@ class FakeSession:
     def __init__(self):
         self.id = next(self.ids)
         self.peer_address = "127.0.0.1:5"
-        self.closed = False
+        self.closed = self.parked_full = False
         self.answers = []
 
     def request(self):

@@ -59,6 +59,7 @@ class FakeSession:
     id: int = 1
     peer_address: str = "10.9.9.9:5000"
     closed: bool = False
+    parked_full: bool = False
 
     def send_oneway(self, _command: Command) -> bool:
         return False

@@ -85,6 +85,7 @@ class Program:
             (RequestCode.SEND_MESSAGE, EchoHeader, self.echo),
             (RequestCode.PULL_MESSAGE, None, self.park),
             (RequestCode.QUERY_MESSAGE, None, self.later),
+            (RequestCode.VIEW_MESSAGE_BY_ID, None, self.park_later),
             (RequestCode.HEART_BEAT, None, self.refuse),
         )
         admin = Route(RequestCode.GET_MAX_OFFSET, EchoHeader, self.echo)
@@ -104,6 +105,13 @@ class Program:
             return Response(remark="late")
 
         return answer
+
+    def park_later(self, request, header):
+        async def look():
+            await trio.sleep(1)
+            return self.park(request, header)
+
+        return look
 
     def refuse(self, request, header):
         raise Refused(ResponseCode.NO_PERMISSION, "no", {"why": "test"})
@@ -249,6 +257,21 @@ async def test_a_later_becomes_a_task(autojump_clock: MockClock):
         peer = await bench.peer()
         await peer.send(Command(RequestCode.QUERY_MESSAGE, opaque=1), ask(2))
         assert [(await peer.next()).opaque for _ in range(2)] == [2, 1]
+
+    await with_bench()(body)
+
+
+async def test_a_later_may_park(autojump_clock: MockClock):
+    """Then it costs a place in the connection's limit and no task, until somebody answers."""
+
+    async def body(bench):
+        peer = await bench.peer()
+        await peer.send(Command(RequestCode.VIEW_MESSAGE_BY_ID, opaque=1))
+        await trio.sleep(2)
+        assert bench.server.stats.parked == 1
+        bench.program.parked[0].answer(Response(remark="now"))
+        assert (await peer.next()).remark == "now"
+        assert bench.server.stats.parked == 0
 
     await with_bench()(body)
 
