@@ -38,11 +38,19 @@ VIP_OFFSET: Final = -2  # clients of the "VIP channel" connect to the port two b
 class BrokerApp:
     """One broker process. `address` and `http_address` are the bound ones once it has started.
 
-    Raises `ConfigError` for settings that `check` refuses, whoever built the app.
+    Raises `ConfigError` for settings that `check` refuses, whoever built the app. `process_id` is
+    what the file `abort` shows to people.
     """
 
     def __init__(
-        self, clock: Clock, disk: Disk, network: Network, entropy: Entropy, config: BrokerConfig
+        self,
+        clock: Clock,
+        disk: Disk,
+        network: Network,
+        entropy: Entropy,
+        config: BrokerConfig,
+        *,
+        process_id: int = 0,
     ) -> None:
         if problems := check(config):
             raise ConfigError("\n".join(problems))
@@ -51,6 +59,7 @@ class BrokerApp:
         self.parts: Parts | None = None
         self._clock, self._disk, self._network = clock, disk, network
         self._entropy, self._config = entropy, config
+        self._process_id = process_id
         self._server: RemotingServer | None = None
         self._store: Store | None = None
         self._not_ready = "starting"
@@ -108,6 +117,7 @@ class BrokerApp:
             self._entropy,
             self._config.store,
             encode_host(self.address),
+            process_id=self._process_id,
             accept_damage=self._config.accept_damage,
         )
         await nursery.start(store.run)

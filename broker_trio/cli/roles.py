@@ -113,7 +113,9 @@ def broker(path: Path, *, check_only: bool, child: bool) -> None:
 
     def build() -> Program:
         disk, network = RealDisk(config.data), RealNetwork()
-        return BrokerApp(RealClock(), disk, network, real_entropy(), config)
+        return BrokerApp(
+            RealClock(), disk, network, real_entropy(), config, process_id=os.getpid()
+        )
 
     sys.exit(run("broker", build, grace_s=config.stop_grace_s, child=child))
 

@@ -107,9 +107,13 @@ def test_a_dead_child_ends_everything_with_its_log(tmp_path: Path) -> None:
 
 
 def test_no_child_outlives_a_killed_up(tmp_path: Path) -> None:
-    """SIGKILL leaves no time to stop anybody: the children notice by themselves."""
+    """SIGKILL leaves no time to stop anybody: the children notice by themselves.
+
+    `abort` tells who has the store open.
+    """
     with running(tmp_path) as up:
         (broker,) = up.line()["brokers"]
+        assert Path(broker["store"], "abort").read_text() == str(broker["pid"])
         up.process.kill()
         assert gone_soon(broker["pid"])
 
