@@ -10,6 +10,7 @@ Holds no behaviour; nothing below takes it as an argument.
 from typing import Any, Protocol, final
 
 from broker_trio.broker.admin.connections import ConnectionAdmin
+from broker_trio.broker.admin.facts import FactsAdmin
 from broker_trio.broker.admin.groups import GroupAdmin
 from broker_trio.broker.admin.offsets import OffsetAdmin
 from broker_trio.broker.admin.queues import QueueAdmin
@@ -173,6 +174,7 @@ class Parts:
                 store, topics, groups, offsets, sessions, self.schedule, stats, self.identity
             ),
             ConnectionAdmin(store, sessions, topics, groups, offsets, self.identity),
+            FactsAdmin(disk, clock, self.registrar, stats, config, self.identity),
             QueueAdmin(store, clock, topics, offsets, sessions, self.identity),
             RuntimeAdmin(
                 disk,

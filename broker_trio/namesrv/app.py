@@ -20,6 +20,7 @@ from broker_trio.metrics.exposition import Exposition
 from broker_trio.model.errors import ConfigError
 from broker_trio.namesrv.admin import AdminRequests
 from broker_trio.namesrv.config import NameserverConfig, check
+from broker_trio.namesrv.facts import FactsRequest
 from broker_trio.namesrv.handlers import BrokerRequests, RouteRequests
 from broker_trio.namesrv.hot import HotSwitches
 from broker_trio.namesrv.kv import KeyValues
@@ -62,7 +63,9 @@ class NameserverApp:
             clock, self.table, self.kv, self.hot, self.stats, not_ready_s=not_ready_s
         )
         admin = AdminRequests(self.table, self.kv, self.hot, config)
-        self.dispatcher = Dispatcher([*brokers.routes(), *routes.routes(), *admin.routes()])
+        facts = FactsRequest(clock, disk, self.table, config)
+        asked = (brokers, routes, admin, facts)
+        self.dispatcher = Dispatcher(route for each in asked for route in each.routes())
         self.server = RemotingServer(
             network, self.dispatcher, config.remoting, on_close=self._connection_closed
         )

@@ -7,6 +7,7 @@ from broker_trio.model.topic import DataVersion, TopicConfig
 from broker_trio.namesrv.app import NameserverApp
 from broker_trio.namesrv.config import HttpSection, NameserverConfig
 from broker_trio.remoting.dispatch import Later, Request, Response
+from broker_trio.runtime.seams import Usage
 from broker_trio.wire.bodies.register import RegisterBrokerBody, encode_register_body
 from broker_trio.wire.bodies.topic_config import TopicConfigSerializeWrapper
 from broker_trio.wire.command import OUR_VERSION, Command, Ext, Serialize
@@ -38,6 +39,9 @@ class MemoryDisk:
 
     def lock(self) -> None:
         """Nobody else is here."""
+
+    def usage(self) -> Usage:
+        return Usage(100, 40)
 
     def exists(self, path: str) -> bool:
         return path in self.files
