@@ -122,12 +122,13 @@ class Registrar:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Register until cancelled; started once each nameserver was asked, or after 3 s."""
+        first = [link.attempted for link in self._links.values()]  # each attempt has its own
         async with trio.open_nursery() as nursery:
             for link in self._links.values():
                 nursery.start_soon(self._keep, link)
             with trio.move_on_after(FIRST_ROUND_S):
-                for link in self._links.values():
-                    await link.attempted.wait()
+                for attempted in first:
+                    await attempted.wait()
             task_status.started()
             await trio.sleep_forever()
 
