@@ -32,6 +32,7 @@ from broker_trio.model.hashes import tags_code
 from broker_trio.model.hosts import encode_host
 from broker_trio.model.message import (
     PROPERTY_DELAY,
+    PROPERTY_DLQ_CAUSE,
     PROPERTY_ORIGIN_MESSAGE_ID,
     PROPERTY_RETRY_TOPIC,
     PROPERTY_TAGS,
@@ -50,6 +51,7 @@ from broker_trio.wire.record import decode_record
 
 RECONSUME_TIMES_MAX: Final = 2**31 - 1  # what a record's field holds; a peer may begin there
 FIRST_RETRY_LEVEL: Final = 3  # 10 s; each further attempt waits one level longer
+CAUSE_CHARS_MAX: Final = 200
 MAX_TIMES_SINCE_VERSION: Final = 121  # V3_4_9: older clients send no maxReconsumeTimes that counts
 
 
@@ -170,7 +172,7 @@ class Retry:
         except RemoteProtocolError as error:
             raise Refused(ResponseCode.SYSTEM_ERROR, str(error)) from error
         dead = is_dead(message.reconsume_times, reconsume_max, header.delay_level)
-        draft = self._copy(message, self._target(config, dead=dead))
+        draft = self._copy(message, self._target(config, dead=dead), header.cause)
         if not dead:
             draft = to_schedule(draft, retry_level(message.reconsume_times, header.delay_level))
         self._store.check_writable(len(draft.body) + len(draft.properties))
@@ -196,12 +198,14 @@ class Retry:
             )
         return topic
 
-    def _copy(self, message: MessageExt, target: TopicConfig) -> Draft:
+    def _copy(self, message: MessageExt, target: TopicConfig, cause: str | None) -> Draft:
         properties = dict(message.properties)
         properties.setdefault(PROPERTY_RETRY_TOPIC, message.topic)
         properties.setdefault(PROPERTY_ORIGIN_MESSAGE_ID, message.message_id)
         properties.pop(PROPERTY_DELAY, None)
         properties[PROPERTY_WAIT] = "false"
+        if cause:
+            properties[PROPERTY_DLQ_CAUSE] = one_line(cause)
         tags = properties.get(PROPERTY_TAGS)
         return Draft(
             topic=target.topic_name,
@@ -221,6 +225,12 @@ class Retry:
             await self._store.wait_flushed(physical_end)
             return True
         return False
+
+
+def one_line(cause: str) -> str:
+    """A peer's text as a property: short, and without the characters that part properties."""
+    text = "".join(char if char.isprintable() else " " for char in cause[:CAUSE_CHARS_MAX])
+    return text.strip()
 
 
 def _topic_of(message: MessageExt) -> str:

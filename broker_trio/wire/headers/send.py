@@ -89,7 +89,10 @@ class SendMessageResponseHeader(Header, frozen=True, kw_only=True):
 
 
 class ConsumerSendMsgBackRequestHeader(Header, frozen=True, kw_only=True):
-    """36: deliver the message at commit-log `offset` again after `delay_level`."""
+    """36: deliver the message at commit-log `offset` again after `delay_level`.
+
+    `cause` is ours: why the consumer could not handle it, for people who look at dead letters.
+    """
 
     offset: I64
     group: str
@@ -99,6 +102,7 @@ class ConsumerSendMsgBackRequestHeader(Header, frozen=True, kw_only=True):
     unit_mode: bool = False
     max_reconsume_times: I32 | None = None
     bname: str | None = None
+    cause: str | None = None
 
 
 class EndTransactionRequestHeader(Header, frozen=True, kw_only=True):

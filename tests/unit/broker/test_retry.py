@@ -52,6 +52,15 @@ async def test_a_message_sent_back_comes_again_in_the_retry_topic(autojump_clock
         assert broker.parts.topics.get("%RETRY%G").perm == 6
 
 
+async def test_the_consumer_s_cause_is_kept_on_one_line(autojump_clock):
+    """Of the last attempt, short, and nothing in it parts properties."""
+    async with running("schedule") as broker:
+        cause = "ValueError: \x01bad\x02\n" + "x" * 300
+        await broker.ask_later(36, back(broker.put(DLQ_CAUSE="older"), -1, cause=cause))
+        (dead,) = broker.messages("%DLQ%G")
+        assert dead.properties["DLQ_CAUSE"] == "ValueError:  bad  " + "x" * 182
+
+
 async def test_the_second_return_still_names_the_first_message(autojump_clock):
     """RETRY_TOPIC and ORIGIN_MESSAGE_ID are set once."""
     async with running("schedule") as broker:

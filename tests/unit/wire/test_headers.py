@@ -36,6 +36,7 @@ CODES_JSON = Path(__file__).parents[4] / "shared" / "spec" / "codes.json"
 # Fields that travel in ext beside the header class (spec §2.1, §2.2, §3.1.7, §3.4, §3.10), and two
 # that a broker reads although the code's own table does not list them (common field `bname`, `lo`).
 BESIDE_THE_TABLE = {
+    "cause",
     "__ZONE_NAME",
     "__ZONE_MODE",
     "MSG_REGION",
