@@ -153,6 +153,11 @@ class SimDevice:
         self._used_bytes -= max(0, inode.allocated - end)
         inode.allocated = min(inode.allocated, end)
 
+    @property
+    def used_bytes(self) -> int:
+        """What is allocated now; a capacity of as much is a full disk."""
+        return self._used_bytes
+
     def _count_used(self) -> None:
         self._used_bytes = sum(inode.allocated for inode in self._names.now.values())
 

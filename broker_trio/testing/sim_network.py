@@ -303,6 +303,10 @@ class SimNetwork:
         for link in self._between(one, two):
             link.delay_s = delay_s
 
+    def set_delay_one_way(self, source: str, target: str, delay_s: tuple[float, float]) -> None:
+        """The same for what `source` sends."""
+        self._between(source, target)[0].delay_s = delay_s
+
     def reset(self, one: str, two: str) -> None:
         """Break all connections between two hosts at once; new ones may be made."""
         ip = self.resolve(two)

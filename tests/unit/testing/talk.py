@@ -1,0 +1,73 @@
+"""A small client of an embedded cluster, over its network; on Trio and on asyncio alike."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from broker_trio.client.calls import Calls
+from broker_trio.client.puller import Puller
+from broker_trio.client.routes import Nameservers, masters, write_queues
+from broker_trio.model.codes import RequestCode
+from broker_trio.model.message import PROPERTY_DELAY
+from broker_trio.model.names import TBW102
+from broker_trio.remoting.client import Connect, RemotingClient, connect_tcp
+from broker_trio.wire.headers.base import from_ext
+from broker_trio.wire.headers.send import (
+    SendMessageRequestHeader,
+    SendMessageResponseHeader,
+    SendMessageV2RequestHeader,
+)
+from broker_trio.wire.properties import format_properties
+
+NOW_MS = 1_700_000_000_000
+GROUP = "g-test"
+
+
+class Talk:
+    """Sends and reads, one message at a time, and repeats nothing."""
+
+    def __init__(self, calls: Calls, nameservers: list[str]) -> None:
+        self.calls, self.nameservers = calls, Nameservers(calls, nameservers)
+        self.puller = Puller(calls, self.nameservers, GROUP)
+
+    async def send(self, topic: str, *bodies: bytes, delay_level: int = 0) -> list[int]:
+        """To the topic's queues in turn, one attempt each; their queue offsets."""
+        route = await self.nameservers.route_for_send(topic)
+        queues, addresses = write_queues(topic, route), masters(route)
+        delay = {PROPERTY_DELAY: str(delay_level)} if delay_level else {}
+        offsets = []
+        for number, body in enumerate(bodies):
+            queue = queues[number % len(queues)]
+            header: SendMessageRequestHeader = SendMessageV2RequestHeader(
+                producer_group=GROUP,
+                topic=topic,
+                default_topic=TBW102,
+                default_topic_queue_nums=4,
+                queue_id=queue.queue_id,
+                sys_flag=0,
+                born_timestamp=NOW_MS,
+                flag=0,
+                properties=format_properties(delay).decode(),
+            )
+            code, address = RequestCode.SEND_MESSAGE_V2, addresses[queue.broker_name]
+            answer = await self.calls.ask(address, code, header, body)
+            offsets.append(from_ext(answer.ext, SendMessageResponseHeader).queue_offset)
+        return offsets
+
+    async def read(self, topic: str) -> list[bytes]:
+        """All bodies of all queues."""
+        found = []
+        for queue, address in (await self.puller.queues(topic)).items():
+            low, high = await self.puller.bounds(queue, address)
+            while low < high:
+                pulled = await self.puller.pull(queue, address, low)
+                found += [message.body for message in pulled.messages]
+                low = pulled.next_offset
+        return found
+
+
+@asynccontextmanager
+async def talk_to(
+    nameservers: list[str], connect: Connect = connect_tcp, *, timeout_s: float = 2.0
+) -> AsyncIterator[Talk]:
+    async with RemotingClient(connect) as client:
+        yield Talk(Calls(client, timeout_s=timeout_s), nameservers)
