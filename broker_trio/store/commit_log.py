@@ -229,6 +229,59 @@ class CommitLog:
         self.written_offset = self.max_offset
         self._dirty[segment.base] = segment
 
+    # -- following another log ------------------------------------------------------------------
+
+    def append_raw(self, data: Buffer) -> None:
+        """Bytes as another log has them, to this log's end and the page cache; in one segment.
+
+        Whole records, or a filler with all that it fills. Raises `Refused` and `StoreFailed` like
+        `place`; the log is as before then.
+        """
+        self._check_alive()
+        begin, size = self.max_offset, len(data)
+        assert not self._parts, "a log that follows appends nothing of its own"
+        active = self._active
+        if active is None or begin == active.end:
+            active = self.segments.find(begin) or self._create(begin)
+            self._active, self._reserved_end = active, begin
+        assert begin + size <= active.end, "records do not straddle segments"
+        if begin + size > self._reserved_end:
+            self._reserved_end = self._reserve(active, self._reserved_end, begin + size)
+        try:
+            active.file.write_at(begin - active.base, data)
+        except OSError as error:
+            raise self.fail(error) from error
+        self._stats.writes += 1
+        self.max_offset = self.written_offset = begin + size
+        self._dirty[active.base] = active
+        self._set_room()
+
+    def cut(self, physical_end: int, newest: Entry | None) -> None:
+        """End there; `newest` is the last record that remains. `Flusher.around` makes it durable.
+
+        Only where everything before it is on disk. Raises `OSError`.
+        """
+        assert not self._parts
+        assert self.min_offset <= physical_end <= self.flushed_offset
+        while len(self.segments) > 1 and self.segments.all[-1].base >= physical_end:
+            self._dirty.pop(self.segments.drop_last().base, None)
+            self._folder_dirty = True
+        segment = self.segments.find(physical_end)
+        if segment is not None:
+            segment.file.truncate(physical_end - segment.base)
+            segment.file.truncate(segment.end - segment.base)
+            self._dirty[segment.base] = segment
+        self.open_at(physical_end, newest)
+
+    def begin_at(self, physical_offset: int) -> None:
+        """Drop everything and begin where a segment may. `Flusher.around` makes it durable."""
+        assert physical_offset % self._config.commit_log_segment_bytes == 0
+        while self.segments.all:
+            self._dirty.pop(self.segments.drop_last().base, None)
+            self._folder_dirty = True
+        self._create(physical_offset)
+        self.open_at(physical_offset, None)
+
     # -- refusing -------------------------------------------------------------------------------
 
     def refuse(self, source: str, refusal: Refused | None) -> None:

@@ -194,6 +194,14 @@ class ConsumeQueue:
         self.min_offset = max(self.min_offset, min(found, self.max_offset))
         return self._files.drop_before(self.min_offset)
 
+    def last_before(self, physical_end: int) -> Unit | None:
+        """The last readable unit of a record before `physical_end`. Blocks."""
+        end = self.max_offset
+        if self.physical_end > physical_end:
+            begin = max(self.min_offset, self._files.first_unit if self.file_count else 0)
+            end = self._drive(first_at_or_after(begin, self.max_offset, physical_end))
+        return decode_unit(self._unit_blocking(end - 1)) if end > self.min_offset else None
+
     def truncate(self, physical_end: int) -> None:
         """Forget the units of records at or after `physical_end`. Blocks; raises `OSError`."""
         if self.physical_end > physical_end:

@@ -69,6 +69,14 @@ class Dispatcher:
         if entries and self._put(entries):
             self._passed(entries)
 
+    def cut(self, physical_end: int, newest_ms: int) -> None:
+        """The log ends there now; who undoes the derived files is the caller."""
+        pending = self.pending
+        while pending and pending[-1].physical_offset >= physical_end:
+            pending.pop()
+        if physical_end < self.dispatched_offset:
+            self.dispatched_offset, self.newest_ms = physical_end, newest_ms
+
     def _put(self, entries: list[Entry]) -> bool:
         try:
             self._queues.put_all(entries)

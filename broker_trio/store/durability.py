@@ -10,9 +10,10 @@ is repeated, and the first one that succeeds takes the refusal back.
 """
 
 import errno
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import final
 
+import msgspec
 import trio
 
 from broker_trio.runtime.seams import Disk
@@ -140,6 +141,44 @@ class Durability:
                 raise self._log.fail(error) from error
             self._checkpoint_behind = False
             return True
+
+    async def around_cut(
+        self, physical_end: int, newest: Entry | None, cut: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Claim nothing behind `physical_end` any more, on disk, and then let `cut` cut there.
+
+        `newest`: the last record before it. Raises `StoreFailed`; `OSError` for no space, before
+        anything was cut.
+        """
+        async with self._turn:
+            await self._finish_recovery()
+            newest_ms = 0 if newest is None else newest.store_timestamp_ms
+            marks = msgspec.structs.replace(
+                self._marks.cut(physical_end),
+                anchor=None if newest is None else await self._anchor(newest),
+                checkpoint_ms=newest_ms,
+            )
+            saved = checkpoints.Checkpoint(newest_ms, newest_ms, min(self._index_ms, newest_ms))
+            await watermarks_file.save_watermarks(self._disk, marks)
+            await checkpoints.save_checkpoint(self._disk, saved)
+            self._marks = marks
+            self._queues_durable = min(self._queues_durable, physical_end)
+            self._indexed_durable = min(self._indexed_durable, physical_end)
+            self._queues_ms, self._index_ms = newest_ms, saved.index_ms
+            await cut()
+
+    async def begun_at(self, physical_offset: int) -> None:
+        """The log was emptied and begins there, on disk. Raises `OSError`."""
+        async with self._turn:
+            self._queues_durable = self._indexed_durable = physical_offset
+            marks = Watermarks(
+                log_flushed=physical_offset,
+                queues_durable=physical_offset,
+                indexed_durable=physical_offset,
+                truncated_at=physical_offset,
+            )
+            await watermarks_file.save_watermarks(self._disk, marks)
+            self._marks = marks
 
     async def _anchor(self, newest: Entry) -> Anchor:
         record = await self._log.read(newest.physical_offset, newest.size)

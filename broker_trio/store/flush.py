@@ -133,6 +133,22 @@ class Flusher:
         self._on_flushed()
         self._release()
 
+    async def around(self, change: Callable[[], None]) -> None:
+        """Flush, let `change` cut the log, make that durable: no flush comes between.
+
+        Nobody may append meanwhile; who waits is told no. Raises `StoreFailed`.
+        """
+        await self.flush()
+        async with self._in_flight:
+            assert self._log.written_offset == self._log.flushed_offset
+            try:
+                change()
+            except OSError as error:
+                raise self._fail(error) from error
+            await self._sync()
+        while self._waiters:
+            self._waiters.popleft().done(False)
+
     async def _sync(self) -> None:
         """Fsync what is dirty; after a cancellation it counts as dirty again."""
         dirty, folder = self._log.take_dirty()

@@ -16,7 +16,7 @@ made again: a deleted queue stays in the table as an empty one that begins at it
 The one exception is the loss of the log's own tail, where those offsets name nothing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, final
 
 import trio
@@ -114,6 +114,12 @@ class ConsumeQueues:
     def advance(self, topic: str, queue_id: int, count: int) -> None:
         """`count` messages were appended from `next_offset` on."""
         self._next[topic][queue_id] += count
+
+    def assigned(self, entries: Iterable[Entry]) -> None:
+        """These got their queue offsets elsewhere and wait for dispatch: theirs are taken."""
+        for topic, queue_id, offset, _, _, _, _, sys_flag, _ in entries:
+            if not sys_flag & HIDDEN:
+                self._next.setdefault(topic, {})[queue_id] = offset + 1
 
     # -- putting ----------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ Times are the log's store times, found by halving: they ascend with the queue of
 clock stepped back. A record that is deleted counts as earlier than any time.
 """
 
+from collections.abc import Callable
 from itertools import accumulate, pairwise
 from struct import Struct
 from typing import Final, final
@@ -76,6 +77,7 @@ class Reader:
     ) -> None:
         self._log, self._queues, self._index = log, queues, index
         self._query_bytes_max = query_bytes_max
+        self.visible_end: Callable[[], int] = lambda: log.max_offset
         self._hot = Limits(config.pull_count_hot_max, config.pull_bytes_hot_max)
         self._cold = Limits(config.pull_count_cold_max, config.pull_bytes_cold_max)
         self._scan_max = config.pull_scan_units_max
@@ -188,7 +190,7 @@ class Reader:
 
     async def _checked_at(self, physical_offset: int) -> tuple[bytes, RecordInfo] | None:
         await trio.lowlevel.checkpoint()
-        if not self._log.min_offset <= physical_offset < self._log.max_offset:
+        if not self._log.min_offset <= physical_offset < self.visible_end():
             return None
         head = await self._read(physical_offset, _INT.size)
         if len(head) < _INT.size:

@@ -150,7 +150,8 @@ class Recovery:
     async def _anchor_holds(self, marks: Watermarks) -> bool:
         anchor = marks.anchor
         if anchor is None:
-            return marks.log_flushed == 0 or not self._segments.all
+            begin = self._segments.all[0].base if self._segments.all else marks.log_flushed
+            return marks.log_flushed in {0, begin}  # nothing lies before it
         segment = self._segments.find(anchor.physical_offset)
         if segment is None:  # deleted by somebody who wrote more than we did, or lost
             checkpoint = checkpoints.load_checkpoint(self._disk)

@@ -34,6 +34,7 @@ from broker_trio.store.index import Index
 from broker_trio.store.queues import ConsumeQueues
 from broker_trio.store.reader import Reader
 from broker_trio.store.recovery import Recovered, Recovery
+from broker_trio.store.replica import NO_BOUND, Replica
 from broker_trio.store.retention import Retention
 from broker_trio.store.scan import Progress
 from broker_trio.store.stats import StoreStats
@@ -100,6 +101,42 @@ class Store:
         self.check_writable: Callable[[int], None] = self.log.check_writable
         self.when_durable = self._flusher.when_durable
         self.wait_flushed = self._flusher.wait_flushed
+        # Of a pair: readers see nothing that ends behind `bound`; `on_progress` is called when
+        # something was written or flushed.
+        self.bound = NO_BOUND
+        self.on_progress: Callable[[], None] | None = None
+        self.reader.visible_end = lambda: min(self.log.max_offset, self.bound)
+
+    def guard(self, check: Callable[[], None]) -> None:
+        """From now on `check` is asked before every append; it raises `Refused`."""
+        append, append_batch = self._appender.append, self._appender.append_batch
+        check_writable = self.log.check_writable
+
+        def guarded(draft: Draft) -> Appended:
+            check()
+            return append(draft)
+
+        def guarded_batch(draft: Draft, items: Sequence[BatchItem]) -> list[Appended]:
+            check()
+            return append_batch(draft, items)
+
+        def guarded_check(size: int) -> None:
+            check()
+            check_writable(size)
+
+        self.append, self.append_batch = guarded, guarded_batch
+        self.check_writable = guarded_check
+
+    def replica(self) -> Replica:
+        """The way in for another log's bytes; once the store has opened."""
+        return Replica(
+            self._disk,
+            self,
+            self._appender,
+            self._dispatcher,
+            self._flusher,
+            self._durability,
+        )
 
     # -- writing and dispatching ------------------------------------------------------------------
 
@@ -112,17 +149,37 @@ class Store:
         if self._sync:
             self._flusher.kick()
         else:
-            self._dispatcher.dispatch(self.log.written_offset)
+            self._dispatcher.dispatch(min(self.log.written_offset, self.bound))
             self._flusher.kick_if_half()
+        if self.on_progress is not None:
+            self.on_progress()
 
     def dispatch(self) -> None:
         """Everything that is confirmed and not dispatched yet."""
         self._dispatcher.dispatch(self.confirm_offset)
+        if self.on_progress is not None:
+            self.on_progress()
+
+    def raise_bound(self, physical_end: int) -> None:
+        """Readers may see more: what ends at or before it, as far as the flush mode lets them."""
+        if physical_end > self.bound:
+            self.bound = physical_end
+            self._dispatcher.dispatch(self.confirm_offset)
 
     @property
     def confirm_offset(self) -> int:
         """Readers see what ends at or before it."""
+        return min(self.own_end, self.bound)
+
+    @property
+    def own_end(self) -> int:
+        """What this copy holds in the sense of its flush mode: on disk, or in the page cache."""
         return self.log.flushed_offset if self._sync else self.log.written_offset
+
+    @property
+    def is_sync(self) -> bool:
+        """Whether SEND_OK waits for this copy's fsync."""
+        return self._sync
 
     def dispatched_to(self) -> int:
         """Everything before it is in the consume queues, and in the index."""
@@ -186,6 +243,7 @@ class Store:
         )
         self.write_out()
         await self._flusher.flush()
+        self.bound = NO_BOUND  # nobody reads any more; the next start knows what to hide
         self.dispatch()
         if self._dispatcher.pending:
             return  # derived files have no space: let the next start dispatch again
