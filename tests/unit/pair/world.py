@@ -169,9 +169,9 @@ class World:
                 continue
             followed = other.machine.following
             same = followed is not None and followed.epoch == owner.current.epoch
-            if same and owner.machine.state.promised == other.machine.state.promised:
-                if other.log != owner.log[: len(other.log)]:
-                    raise Bad(f"P4: {other.log} follows {owner.log}")
+            same = same and owner.machine.state.promised == other.machine.state.promised
+            if same and other.log != owner.log[: len(other.log)]:
+                raise Bad(f"P4: {other.log} follows {owner.log}")
 
     # -- actions -----------------------------------------------------------------------------------
 
@@ -221,9 +221,9 @@ class World:
             self.pay("power")
             lost = [uid for _, uid in r.log[r.synced :]]
             elsewhere = {uid for _, uid in other.log}
-            if self.mode == "async" or not elsewhere & set(lost):
-                if self.mode != "sync":
-                    self.excused |= set(lost)
+            alone = self.mode == "async" or not elsewhere & set(lost)
+            if alone and self.mode != "sync":
+                self.excused |= set(lost)
             del r.log[r.synced :]
             r.cache += 1
             r.up = False
@@ -310,9 +310,9 @@ class World:
         if lost and not self.excuse_all:
             raise Bad(f"P1: {r.index} answers m{uid} in {show(epoch)}, lacks {sorted(lost)}")
         newest, who = self.newest
-        if epoch < newest and self.mode != "async":
-            if uid not in {one for _, one in self.replicas[who].log}:
-                raise Bad(f"P1/P2: stale {r.index} answers m{uid} in {show(epoch)}")
+        there = {one for _, one in self.replicas[who].log}
+        if epoch < newest and self.mode != "async" and uid not in there:
+            raise Bad(f"P1/P2: stale {r.index} answers m{uid} in {show(epoch)}")
         if r.machine.state.settled.min == 1 and epoch < newest:
             raise Bad(f"P2: {r.index} answers alone in {show(epoch)} after {show(newest)}")
         self.acked.add(uid)
@@ -490,9 +490,9 @@ class World:
                 if mine and machine.state.promised == epoch and len(r.log) == offset:
                     r.log.append(entry)
             case ("ack", _, epoch, store_id, end):
-                if machine.leads and machine.current.epoch == epoch:
-                    if r.match[:2] != (epoch, store_id) or r.match[2] < end:
-                        r.match = (epoch, store_id, end)
+                mine = machine.leads and machine.current.epoch == epoch
+                if mine and (r.match[:2] != (epoch, store_id) or r.match[2] < end):
+                    r.match = (epoch, store_id, end)
             case ("conf", _, who, epoch, sent):
                 if who.startswith("ns"):
                     machine.witness_confirmed(who, epoch, sent, r.clock)
