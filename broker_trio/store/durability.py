@@ -151,7 +151,6 @@ class Durability:
         anything was cut.
         """
         async with self._turn:
-            await self._finish_recovery()
             newest_ms = 0 if newest is None else newest.store_timestamp_ms
             marks = msgspec.structs.replace(
                 self._marks.cut(physical_end),
