@@ -19,6 +19,7 @@ from broker_trio.cli.failures import Failure, NobodyReached, OutcomeUnknown
 
 if TYPE_CHECKING:
     from broker_trio.client.calls import Calls
+    from broker_trio.client.connect import Client
     from broker_trio.client.routes import Nameservers
     from broker_trio.remoting.client import Connect
 
@@ -110,10 +111,9 @@ def run(target: Target, work: Callable[[Cluster], Awaitable[T]], *, changes: boo
 
     from broker_trio.client.calls import Calls  # noqa: PLC0415
     from broker_trio.client.routes import Nameservers  # noqa: PLC0415
-    from broker_trio.remoting.client import RemotingClient, connect_tcp  # noqa: PLC0415
+    from broker_trio.remoting.client import RemotingClient  # noqa: PLC0415
 
-    outgoing = click.get_current_context().find_object(Outgoing)
-    connect = connect_tcp if outgoing is None else outgoing.connect
+    connect = outgoing()
 
     async def main() -> T:
         async with RemotingClient(connect) as client:
@@ -126,6 +126,30 @@ def run(target: Target, work: Callable[[Cluster], Awaitable[T]], *, changes: boo
         raise failure_of(sole_error(group), target, changes=changes) from group
 
 
+def outgoing() -> "Connect":
+    """How this invocation reaches addresses."""
+    from broker_trio.remoting.client import connect_tcp  # noqa: PLC0415
+
+    told = click.get_current_context().find_object(Outgoing)
+    return connect_tcp if told is None else told.connect
+
+
+def client_of(target: Target, group: str) -> "Client":
+    """A client of the cluster for a command that sends: at most once, each within the timeout."""
+    from broker_trio.client.connect import connect  # noqa: PLC0415
+
+    return connect(
+        target.nameservers,
+        group=group,
+        call_timeout_s=target.timeout_s,
+        nameserver_timeout_s=target.timeout_s,
+        send_timeout_s=target.timeout_s,
+        send_attempts_max=3,
+        resend_unknown=False,
+        connect=outgoing(),
+    )
+
+
 def sole_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The first error inside nested groups: commands do one thing at a time."""
     error: BaseException = group
@@ -136,7 +160,7 @@ def sole_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 def failure_of(error: BaseException, target: Target, *, changes: bool) -> BaseException:
     """What an error of the client is to whoever typed the command; others stay as they are."""
-    from broker_trio.client.errors import BrokerRefused, NoAnswer, NoRoute  # noqa: PLC0415
+    from broker_trio.client.errors import ClientError, NoAnswer, NoRoute  # noqa: PLC0415
     from broker_trio.model.errors import RemoteProtocolError  # noqa: PLC0415
     from broker_trio.remoting.client import Unreachable  # noqa: PLC0415
 
@@ -149,7 +173,7 @@ def failure_of(error: BaseException, target: Target, *, changes: bool) -> BaseEx
         return NobodyReached(str(error), "broker-trio cluster list" + option)
     if isinstance(error, Unreachable):
         return NobodyReached(f"unreachable: {error}", "broker-trio up, or -n HOST:PORT")
-    if isinstance(error, BrokerRefused | RemoteProtocolError):
+    if isinstance(error, ClientError | RemoteProtocolError):
         return Failure(str(error))
     return error
 

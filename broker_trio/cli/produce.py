@@ -14,14 +14,15 @@ from typing import IO, TYPE_CHECKING, Final
 
 import click
 
-from broker_trio.cli.access import Cluster, Target, cluster_options, failure_of, run
+from broker_trio.cli.access import Cluster, Target, client_of, cluster_options, failure_of, run
 from broker_trio.cli.failures import Failure, NobodyReached, OutcomeUnknown
 from broker_trio.cli.output import json_option, print_json
 
 if TYPE_CHECKING:
     import trio
 
-    from broker_trio.client.producer import Producer, Receipt
+    from broker_trio.client.connect import Client
+    from broker_trio.client.receipt import Receipt
 
 LINE_BYTES_MAX: Final = 4 << 20
 FAILURES_SHOWN_MAX: Final = 10
@@ -94,18 +95,13 @@ def produce(
     target = Target(nameservers, timeout_s)
     tally = Tally()
 
-    async def send_one(producer: "Producer", cluster: Cluster, line: bytes) -> None:
+    async def send_one(mq: "Client", line: bytes) -> None:
+        from broker_trio.client.message import DelayLevel  # noqa: PLC0415
         from broker_trio.model.errors import BrokerTrioError  # noqa: PLC0415
 
+        delay = DelayLevel(delay_level) if delay_level else None
         try:
-            receipt = await producer.send(
-                topic,
-                line,
-                cluster.wall_ms(),
-                tags=tags,
-                keys=keys,
-                delay_level=delay_level,
-            )
+            receipt = await mq.send(topic, line, tag=tags, keys=keys.split(), delay=delay)
         except BrokerTrioError as error:
             tally.note(failure_of(error, target, changes=True))
             return
@@ -113,20 +109,17 @@ def produce(
         if not quiet:
             print_receipt(receipt, as_json=as_json)
 
-    async def work(cluster: Cluster) -> None:
+    async def work(_cluster: Cluster) -> None:
         import trio  # noqa: PLC0415
 
-        from broker_trio.client.producer import Producer  # noqa: PLC0415
-
-        producer = Producer(cluster.calls, cluster.nameservers, group)
         give, take = trio.open_memory_channel[bytes](0)  # a line is read when a sender is free
 
         async def sender(lines: "trio.MemoryReceiveChannel[bytes]") -> None:
             async with lines:
                 async for line in lines:
-                    await send_one(producer, cluster, line)
+                    await send_one(mq, line)
 
-        async with trio.open_nursery() as nursery, give, take:
+        async with client_of(target, group) as mq, trio.open_nursery() as nursery, give, take:
             for _ in range(senders):
                 nursery.start_soon(sender, take.clone())
             await take.aclose()
@@ -164,12 +157,18 @@ def lines_of(stdin: IO[bytes]) -> Iterator[bytes]:
 def print_receipt(receipt: "Receipt", *, as_json: bool) -> None:
     """One line a message."""
     if as_json:
-        print_json(receipt._asdict())
+        ids = {"message_id": receipt.offset_message_id, "unique_key": receipt.message_id}
+        print_json({**receipt._asdict(), **ids})
         return
     click.echo(
-        f"{receipt.message_id}  {receipt.broker_name} queue {receipt.queue_id} "
-        f"offset {receipt.queue_offset}  {receipt.durability or receipt.status}"
+        f"{receipt.offset_message_id}  {receipt.broker_name} queue {receipt.queue_id} "
+        f"offset {receipt.queue_offset}  {durability_of(receipt)}"
     )
+
+
+def durability_of(receipt: "Receipt") -> str:
+    """What the broker says of it; Apache's do not, so it is the status there."""
+    return receipt.status if receipt.durability == "not_told" else receipt.durability.value
 
 
 def print_sum(tally: Tally, *, as_json: bool) -> None:

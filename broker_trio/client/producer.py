@@ -1,123 +1,272 @@
-"""A small producer: one message at a time, its receipt back.
+"""Sending: one message, many in one request, or one without an answer.
 
-It goes round the topic's write queues. A broker that cannot be reached is passed over, because
-nothing was sent; a send whose answer never came is reported as unknown and never repeated: whether
-to send it again is the caller's decision, who knows what a duplicate costs.
+    send ──▶ check, id, properties ──▶ Deliveries (which broker, again, until when) ──▶ Receipt
+
+All sends of a client go out together over one connection a broker, each waiting for its own answer.
+The same message id goes out in every attempt, so a consumer can tell a repeated message.
 """
 
-from collections.abc import Mapping
-from typing import Final, NamedTuple, final
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Final, final
 
-from broker_trio.client.calls import Calls
-from broker_trio.client.errors import NoRoute
-from broker_trio.client.routes import Nameservers, masters, write_queues
-from broker_trio.model.codes import RequestCode, ResponseCode
-from broker_trio.model.message import PROPERTY_KEYS, PROPERTY_TAGS
-from broker_trio.model.names import TBW102
-from broker_trio.model.route import MessageQueue, TopicRouteData
-from broker_trio.remoting.client import Unreachable
-from broker_trio.wire.headers.send import SendMessageRequestHeader, SendMessageV2RequestHeader
-from broker_trio.wire.properties import format_properties
+import anyio
 
-QUEUES_TRIED_MAX: Final = 3
-STORED: Final = (
-    ResponseCode.SUCCESS,
-    ResponseCode.FLUSH_DISK_TIMEOUT,
-    ResponseCode.SLAVE_NOT_AVAILABLE,
-    ResponseCode.FLUSH_SLAVE_TIMEOUT,
+from broker_trio.client.batch import body_of, pieces, receipt_of, receipts_of
+from broker_trio.client.delivery import Deliveries
+from broker_trio.client.errors import BatchFailed, ClientError, InvalidArgument
+from broker_trio.client.message import (
+    Delay,
+    Message,
+    MessageIds,
+    Outgoing,
+    check_sendable,
+    checked_body,
+    checked_properties,
+    level_of,
+    packed,
 )
+from broker_trio.client.receipt import Receipt
+from broker_trio.client.tracing import tracing_of
+from broker_trio.model.codes import RequestCode, ResponseCode
+from broker_trio.model.names import TBW102
+from broker_trio.model.route import MessageQueue
+from broker_trio.wire.headers.send import SendMessageRequestHeader, SendMessageV2RequestHeader
 
+if TYPE_CHECKING:
+    from broker_trio.client.session import Session
 
-class Receipt(NamedTuple):
-    """Where a message is stored, and how durably. `status` is SUCCESS, or what was not reached."""
-
-    status: str
-    message_id: str
-    unique_key: str
-    topic: str
-    broker_name: str
-    queue_id: int
-    queue_offset: int
-    durability: str
+STORED: Final = frozenset(
+    {
+        ResponseCode.SUCCESS,
+        ResponseCode.FLUSH_DISK_TIMEOUT,
+        ResponseCode.SLAVE_NOT_AVAILABLE,
+        ResponseCode.FLUSH_SLAVE_TIMEOUT,
+    }
+)
+NEW_TOPIC_QUEUES: Final = 4  # of a topic that the send creates
 
 
 @final
 class Producer:
-    """Sends to topics of one cluster. `born_timestamp_ms` of each message is the caller's clock."""
+    """Sends to topics of one cluster. Safe to use from any number of tasks at once."""
 
-    def __init__(self, calls: Calls, nameservers: Nameservers, group: str) -> None:
-        self._calls, self._nameservers, self._group = calls, nameservers, group
-        self._routes: dict[str, TopicRouteData] = {}
-        self._turn = 0
+    def __init__(self, session: "Session") -> None:
+        self._session, self._options = session, session.options
+        self._deliveries = Deliveries(session)
+        self._ids = MessageIds(session.entropy, session.wall_ms)
+        self._tracing = tracing_of(session.client_id, wanted=session.options.tracing)
 
     async def send(
         self,
         topic: str,
-        body: bytes,
-        born_timestamp_ms: int,
+        body: bytes | str,
         *,
-        tags: str = "",
-        keys: str = "",
+        tag: str = "",
+        keys: Iterable[str] = (),
         properties: Mapping[str, str] | None = None,
-        delay_level: int = 0,
+        ordering_key: str | None = None,
+        delay: Delay | None = None,
+        queue: MessageQueue | None = None,
+        timeout_s: float | None = None,
     ) -> Receipt:
-        """Store one message. Raises `NoRoute`, `BrokerRefused`, `Unreachable` or `NoAnswer`."""
-        stored = {**(properties or {}), PROPERTY_TAGS: tags, PROPERTY_KEYS: keys}
-        if delay_level:
-            stored["DELAY"] = str(delay_level)
-        text = format_properties({name: value for name, value in stored.items() if value}).decode()
-        route = await self._route(topic)
-        queues = write_queues(topic, route)
-        if not queues:
-            self._routes.pop(topic, None)
-            raise NoRoute(topic, "none of its brokers takes messages")
-        addresses = masters(route)
-        last: Unreachable | None = None
-        for _ in range(min(QUEUES_TRIED_MAX, len(queues))):
-            queue = queues[self._turn % len(queues)]
-            self._turn += 1
-            try:
-                return await self._send_to(
-                    addresses[queue.broker_name], queue, body, text, born_timestamp_ms
+        """Store one message; see `Client.send`."""
+        level = level_of(delay)
+        message_id = self._ids.next()
+        with self._span(topic, message_id) as carried:
+            message = self._outgoing(
+                topic, body, message_id, tag, keys, properties, ordering_key, level, carried
+            )
+
+            async def carry(
+                address: str, queue: MessageQueue, within_s: float, attempt: int
+            ) -> Receipt:
+                answer = await self._session.calls.ask(
+                    address,
+                    RequestCode.SEND_MESSAGE_V2,
+                    self._header(queue, message.properties, message.sys_flag),
+                    message.body,
+                    accept=STORED,
+                    within_s=within_s,
                 )
-            except Unreachable as error:
-                last = error
-                self._routes.pop(topic, None)
-        assert last is not None
-        raise last
+                return receipt_of(answer, message, queue, attempt)
 
-    async def _route(self, topic: str) -> TopicRouteData:
-        route = self._routes.get(topic)
-        if route is None:
-            route = self._routes[topic] = await self._nameservers.route_for_send(topic)
-        return route
+            return await self._deliveries.deliver(
+                topic,
+                carry,
+                timeout_s=self._timeout_s(timeout_s),
+                ordering_key=ordering_key,
+                queue=queue,
+            )
 
-    async def _send_to(
-        self, address: str, queue: MessageQueue, body: bytes, properties: str, born_ms: int
-    ) -> Receipt:
-        header: SendMessageRequestHeader = SendMessageV2RequestHeader(
-            producer_group=self._group,
+    async def send_oneway(
+        self,
+        topic: str,
+        body: bytes | str,
+        *,
+        tag: str = "",
+        keys: Iterable[str] = (),
+        properties: Mapping[str, str] | None = None,
+        ordering_key: str | None = None,
+        queue: MessageQueue | None = None,
+        timeout_s: float | None = None,
+    ) -> str:
+        """Send one message and hear nothing of it but its id; see `Client.send_oneway`."""
+        message_id = self._ids.next()
+        with self._span(topic, message_id) as carried:
+            message = self._outgoing(
+                topic, body, message_id, tag, keys, properties, ordering_key, 0, carried
+            )
+
+            async def carry(
+                address: str, queue: MessageQueue, within_s: float, _attempt: int
+            ) -> None:
+                await self._session.calls.tell(
+                    address,
+                    RequestCode.SEND_MESSAGE_V2,
+                    self._header(queue, message.properties, message.sys_flag),
+                    message.body,
+                    within_s=within_s,
+                )
+
+            await self._deliveries.deliver(
+                topic,
+                carry,
+                timeout_s=self._timeout_s(timeout_s),
+                ordering_key=ordering_key,
+                queue=queue,
+            )
+        return message_id
+
+    async def send_batch(
+        self,
+        topic: str,
+        messages: Iterable[Message | bytes | str],
+        *,
+        ordering_key: str | None = None,
+        queue: MessageQueue | None = None,
+        timeout_s: float | None = None,
+    ) -> list[Receipt]:
+        """Store many messages, some hundred in one request; see `Client.send_batch`."""
+        given = [
+            message if isinstance(message, Message) else Message(message) for message in messages
+        ]
+        receipts: list[Receipt] = []
+        deadline = anyio.current_time() + self._timeout_s(timeout_s)
+        with self._span(topic, None, len(given)) as carried:
+            outgoing = [self._batched(topic, each, ordering_key, carried) for each in given]
+            options = self._options
+            for piece in pieces(outgoing, options.batch_bytes_max, options.batch_messages_max):
+                try:
+                    left_s = max(deadline - anyio.current_time(), 0)
+                    receipts += await self._send_piece(topic, piece, ordering_key, queue, left_s)
+                except ClientError as error:
+                    missing = [None] * (len(outgoing) - len(receipts))
+                    raise BatchFailed([*receipts, *missing], error) from error
+        return receipts
+
+    async def _send_piece(
+        self,
+        topic: str,
+        piece: Sequence[Outgoing],
+        ordering_key: str | None,
+        queue: MessageQueue | None,
+        timeout_s: float,
+    ) -> list[Receipt]:
+        body = body_of(piece)
+
+        async def carry(
+            address: str, queue: MessageQueue, within_s: float, attempt: int
+        ) -> list[Receipt]:
+            answer = await self._session.calls.ask(
+                address,
+                RequestCode.SEND_BATCH_MESSAGE,
+                self._header(queue, "", 0, batch=True),
+                body,
+                accept=STORED,
+                within_s=within_s,
+            )
+            return receipts_of(answer, piece, queue, attempt)
+
+        return await self._deliveries.deliver(
+            topic, carry, timeout_s=timeout_s, ordering_key=ordering_key, queue=queue
+        )
+
+    # ---- what goes out
+
+    def _outgoing(
+        self,
+        topic: str,
+        body: bytes | str,
+        message_id: str,
+        tag: str,
+        keys: Iterable[str],
+        properties: Mapping[str, str] | None,
+        ordering_key: str | None,
+        delay_level: int,
+        carried: Mapping[str, str],
+    ) -> Outgoing:
+        check_sendable(topic)
+        text = checked_properties(
+            message_id,
+            tag=tag,
+            keys=keys,
+            properties=properties,
+            ordering_key=ordering_key,
+            delay_level=delay_level,
+            carried=carried,
+        )
+        raw = checked_body(body, self._options.body_bytes_max)
+        raw, sys_flag = packed(raw, self._options.compress_above_bytes)
+        self._session.heartbeat.add_producer(self._options.group)
+        return Outgoing(topic, message_id, raw, text, sys_flag)
+
+    def _batched(
+        self, topic: str, message: Message, ordering_key: str | None, carried: Mapping[str, str]
+    ) -> Outgoing:
+        made = self._outgoing(
+            topic,
+            message.body,
+            self._ids.next(),
+            message.tag,
+            message.keys,
+            message.properties,
+            ordering_key,
+            0,
+            carried,
+        )
+        if made.sys_flag:  # one flag holds for a whole batch
+            raw = checked_body(message.body, self._options.body_bytes_max)
+            return made._replace(body=raw, sys_flag=0)
+        return made
+
+    def _header(
+        self, queue: MessageQueue, properties: str, sys_flag: int, *, batch: bool = False
+    ) -> SendMessageRequestHeader:
+        return SendMessageV2RequestHeader(
+            producer_group=self._options.group,
             topic=queue.topic,
             default_topic=TBW102,
-            default_topic_queue_nums=4,
+            default_topic_queue_nums=NEW_TOPIC_QUEUES,
             queue_id=queue.queue_id,
-            sys_flag=0,
-            born_timestamp=born_ms,
+            sys_flag=sys_flag,
+            born_timestamp=self._session.wall_ms(),
             flag=0,
             properties=properties or None,
+            batch=batch,
             bname=queue.broker_name,
         )
-        answer = await self._calls.ask(
-            address, RequestCode.SEND_MESSAGE_V2, header, body, accept=STORED
-        )
-        ext = answer.ext
-        return Receipt(
-            status=ResponseCode(answer.code).name,
-            message_id=str(ext.get("msgId", "")),
-            unique_key=str(ext.get("transactionId", "")),
-            topic=queue.topic,
-            broker_name=queue.broker_name,
-            queue_id=int(ext.get("queueId", queue.queue_id)),
-            queue_offset=int(ext.get("queueOffset", -1)),
-            durability=str(ext.get("durability", "")),
-        )
+
+    def _span(
+        self, topic: str, message_id: str | None, count: int = 1
+    ) -> AbstractContextManager[Mapping[str, str]]:
+        if self._tracing is None:
+            return nullcontext({})
+        return self._tracing.sending(topic, message_id, count)
+
+    def _timeout_s(self, timeout_s: float | None) -> float:
+        if timeout_s is None:
+            return self._options.send_timeout_s
+        if timeout_s <= 0:
+            raise InvalidArgument(f"timeout_s = {timeout_s!r}, must be above 0")
+        return timeout_s

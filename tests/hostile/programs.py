@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from random import Random
 from typing import Final
 
 import msgspec
@@ -19,17 +20,14 @@ import trio
 
 from broker_trio.broker.app import BrokerApp
 from broker_trio.broker.config import BrokerConfig, HttpSection
-from broker_trio.client.calls import Calls
-from broker_trio.client.producer import Producer
+from broker_trio.client.connect import connect
 from broker_trio.client.puller import Puller
-from broker_trio.client.routes import Nameservers
 from broker_trio.model.codes import RequestCode
 from broker_trio.model.route import MessageQueue
 from broker_trio.namesrv.app import NameserverApp
 from broker_trio.namesrv.config import HttpSection as NameserverHttp
 from broker_trio.namesrv.config import NameserverConfig
 from broker_trio.remoting.bridge import through
-from broker_trio.remoting.client import RemotingClient
 from broker_trio.store.config import StoreConfig
 from broker_trio.testing.world import Node, World
 from broker_trio.wire.command import ONEWAY, RESPONSE, Command, Serialize
@@ -120,26 +118,28 @@ class Good:
     """A client as it should be, on a machine and connections of its own."""
 
     def __init__(self, node_network: object, host: str = "b0", nameserver: str = "ns0") -> None:
-        self.client = RemotingClient(through(node_network))  # type: ignore[arg-type]
-        calls = Calls(self.client, timeout_s=5.0)
-        nameservers = Nameservers(calls, [f"{nameserver}:9876"])
-        self.producer, self.puller = (
-            Producer(calls, nameservers, "good-producers"),
-            Puller(calls, nameservers, "good-consumers"),
+        self.client = connect(
+            [f"{nameserver}:9876"],
+            group="good-producers",
+            connect=through(node_network),  # type: ignore[arg-type]
+            wall_ms=lambda: 1_700_000_000_000,
+            entropy=Random(0),
         )
-        self.calls, self.address, self.count = calls, f"{host}:10911", 0
+        self.address, self.count = f"{host}:10911", 0
 
     async def works(self) -> None:
         """Send a message, read it back, find the route; each within its usual patience."""
         self.count += 1
         body = b"good %d" % self.count
-        receipt = await self.producer.send("good", body, 1_700_000_000_000, keys=f"k{self.count}")
+        receipt = await self.client.send("good", body, keys=[f"k{self.count}"], timeout_s=5.0)
         queue = MessageQueue("good", receipt.broker_name, receipt.queue_id)
-        queues = await self.puller.queues("good")
+        session = self.client.session
+        puller = Puller(session.calls, session.nameservers, "good-consumers")
+        queues = await puller.queues("good")
         assert queue in queues
-        pulled = await self.puller.pull(queue, self.address, receipt.queue_offset, count=1)
+        pulled = await puller.pull(queue, self.address, receipt.queue_offset, count=1)
         assert [message.body for message in pulled.messages] == [body]
-        await self.calls.ask(self.address, RequestCode.GET_BROKER_RUNTIME_INFO)
+        await session.calls.ask(self.address, RequestCode.GET_BROKER_RUNTIME_INFO)
 
     async def works_on(self, *, task_status: trio.TaskStatus[trio.CancelScope]) -> None:
         """The same again and again, for as long as somebody attacks."""

@@ -202,7 +202,7 @@ def test_half_frames_of_many_connections_are_bounded_and_the_largest_go_first():
                 peers.append(peer)
                 highest = max(highest, stats.buffered_bytes)
                 if number % 40 == 39:
-                    await target.good.producer.send("good", bytes(50 << 10), 1)
+                    await target.good.client.send("good", bytes(50 << 10))
             assert highest <= limits.buffered_bytes_max + (64 << 10)
             assert stats.buffered_bytes <= limits.buffered_bytes_max
             assert stats.protocol_errors["too_large"] >= 150

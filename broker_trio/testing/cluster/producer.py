@@ -13,31 +13,19 @@ from typing import Final, final
 
 import trio
 
-from broker_trio.client.calls import Calls
-from broker_trio.client.errors import BrokerRefused, NoAnswer, NoRoute
-from broker_trio.client.producer import Producer, Receipt
-from broker_trio.client.routes import Nameservers, masters, write_queues
-from broker_trio.model.codes import RequestCode, ResponseCode
-from broker_trio.model.message import PROPERTY_KEYS
-from broker_trio.model.names import TBW102
+from broker_trio.client.connect import Client, connect
+from broker_trio.client.errors import BatchFailed, BrokerRefused, ClientError, NoAnswer
+from broker_trio.client.message import DelayLevel, Message
+from broker_trio.client.receipt import Receipt
+from broker_trio.model.codes import ResponseCode
 from broker_trio.remoting.bridge import through
-from broker_trio.remoting.client import RemotingClient, Unreachable
 from broker_trio.runtime.seams import Entropy
 from broker_trio.testing.cluster.cluster import Cluster
 from broker_trio.testing.cluster.history import Outcome, Sent
 from broker_trio.testing.world import Node
-from broker_trio.wire.batch import BatchItem, encode_batch
-from broker_trio.wire.headers.base import from_ext
-from broker_trio.wire.headers.send import (
-    SendMessageRequestHeader,
-    SendMessageResponseHeader,
-    SendMessageV2RequestHeader,
-)
-from broker_trio.wire.properties import format_properties
 
 CALL_S: Final = 3.0  # patience with one call
-PAUSE_S: Final = 0.2  # after a call that failed
-STORED: Final = (ResponseCode.SUCCESS, ResponseCode.FLUSH_DISK_TIMEOUT)
+PAUSE_S: Final = 0.2  # after a send that failed
 
 
 def body_of(producer: str, number: int, entropy: Entropy) -> bytes:
@@ -89,17 +77,24 @@ class SimProducer:
         await self._cluster.node(self.name).stopped()
 
     async def _main(self, node: Node) -> None:
-        async with RemotingClient(through(node.network)) as client:
-            calls = Calls(client, timeout_s=CALL_S)
-            nameservers = Nameservers(calls, self._cluster.nameserver_addresses)
-            producer = Producer(calls, nameservers, f"pg-{self.name}")
+        client = connect(
+            self._cluster.nameserver_addresses,
+            group=f"pg-{self.name}",
+            call_timeout_s=CALL_S,
+            nameserver_timeout_s=CALL_S,
+            send_attempts_max=1,
+            connect=through(node.network),
+            wall_ms=node.clock.wall_ms,
+            entropy=self._cluster.world.rng(f"client/{self.name}/{node.starts}"),
+        )
+        async with client as mq:
             while self.left > 0:
                 self.left -= 1
                 count = node.entropy.choice(self._batches)
                 if count == 1:
-                    acked = await self._send(node, producer)
+                    acked = await self._send(node, mq)
                 else:
-                    acked = await self._send_batch(node, calls, nameservers, count)
+                    acked = await self._send_batch(mq, count)
                 await trio.sleep(node.entropy.uniform(0, 2 * self._pause_s) if acked else PAUSE_S)
         self._done.set()
 
@@ -111,17 +106,16 @@ class SimProducer:
         self._cluster.history.sent.append(sent)
         return sent
 
-    async def _send(self, node: Node, producer: Producer) -> bool:
+    async def _send(self, node: Node, mq: Client) -> bool:
         """One message; whether it was acknowledged."""
         sent = self._attempt(delay_level=self._entropy.choice(self._delays))
         with self._noting([sent]):
-            receipt = await producer.send(
+            receipt = await mq.send(
                 self.topic,
                 sent.body,
-                node.clock.wall_ms(),
-                keys=self._key(sent),
-                tags=node.entropy.choice(("", "a", "b")),
-                delay_level=sent.delay_level,
+                keys=[self._key(sent)],
+                tag=node.entropy.choice(("", "a", "b")),
+                delay=DelayLevel(sent.delay_level) if sent.delay_level else None,
             )
             _stored(sent, receipt)
         return sent.outcome is Outcome.ACKED
@@ -129,37 +123,14 @@ class SimProducer:
     def _key(self, sent: Sent) -> str:
         return f"{self.name}-{sent.number}"
 
-    async def _send_batch(
-        self, node: Node, calls: Calls, nameservers: Nameservers, count: int
-    ) -> bool:
+    async def _send_batch(self, mq: Client, count: int) -> bool:
         """Some messages at once to one queue, stored together or not at all."""
         first = self.sent + 1
         batch = [self._attempt(batch=first) for _ in range(count)]
         with self._noting(batch):
-            route = await nameservers.route_for_send(self.topic)
-            queue = node.entropy.choice(write_queues(self.topic, route))
-            header: SendMessageRequestHeader = SendMessageV2RequestHeader(
-                producer_group=f"pg-{self.name}",
-                topic=self.topic,
-                default_topic=TBW102,
-                default_topic_queue_nums=4,
-                queue_id=queue.queue_id,
-                sys_flag=0,
-                born_timestamp=node.clock.wall_ms(),
-                flag=0,
-                batch=True,
-                bname=queue.broker_name,
-            )
-            items = [BatchItem(0, one.body, _properties(self._key(one))) for one in batch]
-            address = masters(route)[queue.broker_name]
-            code, body = RequestCode.SEND_BATCH_MESSAGE, encode_batch(items)
-            answer = await calls.ask(address, code, header, body, accept=STORED)
-            told = from_ext(answer.ext, SendMessageResponseHeader)
-            durability = str(answer.ext["durability"])
-            for index, sent in enumerate(batch):
-                status, offset = ResponseCode(answer.code).name, told.queue_offset + index
-                place = (self.topic, queue.broker_name, told.queue_id, offset)
-                _stored(sent, Receipt(status, "", "", *place, durability))
+            messages = [Message(sent.body, keys=[self._key(sent)]) for sent in batch]
+            for sent, receipt in zip(batch, await mq.send_batch(self.topic, messages), strict=True):
+                _stored(sent, receipt)
         return batch[0].outcome is Outcome.ACKED
 
     @contextmanager
@@ -167,19 +138,17 @@ class SimProducer:
         """Write down how it ended, where that was not well."""
         try:
             yield
-        except NoAnswer as error:
-            _ended(attempts, Outcome.UNKNOWN, reason=str(error))
-        except BrokerRefused as error:
-            _ended(attempts, Outcome.REFUSED, reason=error.remark, code=error.code)
-        except (Unreachable, NoRoute) as error:
-            _ended(attempts, Outcome.NOT_SENT, reason=str(error))
+        except ClientError as caught:
+            error = caught.cause if isinstance(caught, BatchFailed) else caught
+            if isinstance(error, NoAnswer):
+                _ended(attempts, Outcome.UNKNOWN, reason=str(error))
+            elif isinstance(error, BrokerRefused):
+                _ended(attempts, Outcome.REFUSED, reason=error.remark, code=error.code)
+            else:
+                _ended(attempts, Outcome.NOT_SENT, reason=str(error))
         for sent in attempts:
             what = (sent.outcome.value, sent.broker, sent.queue_id, sent.queue_offset, sent.code)
             self._cluster.world.log("sent", self.name, sent.number, *what)
-
-
-def _properties(key: str) -> bytes:
-    return format_properties({PROPERTY_KEYS: key})
 
 
 def _ended(attempts: list[Sent], outcome: Outcome, *, reason: str, code: int = 0) -> None:

@@ -78,10 +78,9 @@ def test_describe_shows_each_queue(run: Run, cluster: FakeCluster) -> None:
     """Bounds and count of every queue."""
     run("produce", "orders", stdin="one\ntwo\n")
     rows = json.loads(run("topic", "describe", "orders", "--json").stdout)["queues"]
-    assert [(row["queue"], row["max_offset"], row["messages"]) for row in rows] == [
-        (0, 1, 1),
-        (1, 1, 1),
-    ]
+    first, second = (row["queue"] for row in rows)
+    assert (second - first) % 4 in (1, 3), "queues take turns, from any one on"
+    assert [(row["max_offset"], row["messages"]) for row in rows] == [(1, 1), (1, 1)]
     assert len(cluster.messages) == 2
 
 
@@ -185,11 +184,12 @@ def test_each_line_becomes_a_message_with_a_receipt(run: Run, cluster: FakeClust
     result = run("produce", "orders", "--tag", "A", "--key", "k1 k2", "--json", stdin="a\n\nb\r\n")
     assert result.exit_code == 0, result.output
     receipts = [json.loads(line) for line in result.stdout.splitlines()]
+    begin = receipts[0]["queue_id"]
     assert [(r["queue_id"], r["queue_offset"], r["durability"]) for r in receipts] == [
-        (0, 0, "memory"),
-        (1, 0, "memory"),
+        (begin, 0, "memory"),
+        ((begin + 1) % 4, 0, "memory"),
     ]
-    (first,) = cluster.messages[MessageQueue("orders", "broker-a", 0)]
+    (first,) = cluster.messages[MessageQueue("orders", "broker-a", begin)]
     assert (first.body, first.tags, first.keys) == (b"a", "A", ["k1", "k2"])
     assert receipts[0]["message_id"] == first.message_id
 
@@ -230,11 +230,7 @@ def test_consume_prints_what_is_there_and_commits(run: Run, cluster: FakeCluster
     first = run("consume", "orders", "--group", "g", "--from-first")
     assert first.exit_code == 0, first.output
     assert sorted(first.stdout.split()) == ["a", "b", "c"]
-    assert cluster.committed == {
-        ("g", "orders", 0): 1,
-        ("g", "orders", 1): 1,
-        ("g", "orders", 2): 1,
-    }
+    assert sorted(cluster.committed.values()) == [1, 1, 1]
     assert run("consume", "orders", "--group", "g", "--from-first").stdout == ""
 
 
