@@ -42,8 +42,8 @@ EPOCHS_MAX: Final = 4096  # lines of an epoch list in one message: the newest on
 NAME_CHARS_MAX: Final = 255
 
 _HEAD: Final = Struct(">IIB")
-_CHUNK: Final = Struct(">Q16sqqqq")
-_ACK: Final = Struct(">16sQ16sqq")
+_CHUNK: Final = Struct(">Q16sqqqqq")
+_ACK: Final = Struct(">16sQ16sqq?")
 _OFFSET_MAX: Final = 2**63 - 1
 _NO_ID: Final = bytes(16)
 
@@ -134,24 +134,30 @@ class Rejection(_Body, frozen=True):
 class Chunk(NamedTuple):
     """Bytes of the log from `offset` on; empty = a sign of life.
 
-    `confirm`, `end`: the master's; `sent_ms`: its wall clock, for the lag in seconds.
+    `confirm`, `end`: the master's; `messages`: about how many lie in [offset, end); `sent_ms`: its
+    wall clock.
     """
 
     epoch: Epoch
     offset: int
     confirm: int
     end: int
+    messages: int
     sent_ms: int
     data: bytes
 
 
 class Ack(NamedTuple):
-    """How far a slave's log is written and fsynced."""
+    """How far a slave's log is written and fsynced.
+
+    `settled`: it counts, for the sender settled this epoch (rule 11); else it is a mere report.
+    """
 
     store_id: str
     epoch: Epoch
     written: int
     fsynced: int
+    settled: bool
 
 
 class Metadata(_Body, frozen=True):
@@ -215,15 +221,18 @@ def encode_chunk(chunk: Chunk) -> list[Buffer]:
     """A chunk as parts to send one behind the other; the log's bytes are not copied."""
     counter, owner = chunk.epoch
     head = _CHUNK.pack(
-        counter, _pack_id(owner), chunk.offset, chunk.confirm, chunk.end, chunk.sent_ms
-    )
+        counter, _pack_id(owner), chunk.offset, chunk.confirm, chunk.end, chunk.messages,
+        chunk.sent_ms,
+    )  # fmt: skip
     return _frame(Kind.CHUNK, head, chunk.data)
 
 
 def encode_ack(ack: Ack) -> bytes:
     counter, owner = ack.epoch
-    fields = _pack_id(ack.store_id), counter, _pack_id(owner), ack.written, ack.fsynced
-    return b"".join(_frame(Kind.ACK, _ACK.pack(*fields)))
+    place = (ack.written, ack.fsynced, ack.settled)
+    return b"".join(
+        _frame(Kind.ACK, _ACK.pack(_pack_id(ack.store_id), counter, _pack_id(owner), *place))
+    )
 
 
 # -- reading --------------------------------------------------------------------------------------
@@ -299,23 +308,25 @@ def _decode(kind: int, payload: bytes) -> Message:
 def _decode_chunk(payload: bytes) -> Chunk:
     if len(payload) < _CHUNK.size:
         raise RemoteProtocolError(f"a chunk of {len(payload)} bytes")
-    counter, owner, offset, confirm, end, sent_ms = _CHUNK.unpack_from(payload)
+    counter, owner, offset, confirm, end, messages, sent_ms = _CHUNK.unpack_from(payload)
     data = payload[_CHUNK.size :]
-    if not 0 <= offset <= offset + len(data) <= end or not 0 <= confirm <= _OFFSET_MAX:
+    if not 0 <= offset <= offset + len(data) <= end or confirm < 0 or messages < 0:
         raise RemoteProtocolError(
             f"a chunk [{offset}, {offset + len(data)}) of a log that ends at {end}, "
             f"confirmed {confirm}"
         )
-    return Chunk((counter, _unpack_id(owner)), offset, confirm, end, sent_ms, data)
+    epoch = (counter, _unpack_id(owner))
+    return Chunk(epoch, offset, confirm, end, messages, sent_ms, data)
 
 
 def _decode_ack(payload: bytes) -> Ack:
     if len(payload) != _ACK.size:
         raise RemoteProtocolError(f"an ack of {len(payload)} bytes")
-    store_id, counter, owner, written, fsynced = _ACK.unpack(payload)
+    store_id, counter, owner, written, fsynced, settled = _ACK.unpack(payload)
     if not 0 <= fsynced <= written:
         raise RemoteProtocolError(f"an ack of {written} written and {fsynced} fsynced bytes")
-    return Ack(_unpack_id(store_id), (counter, _unpack_id(owner)), written, fsynced)
+    epoch = (counter, _unpack_id(owner))
+    return Ack(_unpack_id(store_id), epoch, written, fsynced, settled)
 
 
 def _convert(payload: bytes, body: type[T]) -> T:

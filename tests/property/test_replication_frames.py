@@ -19,13 +19,13 @@ def chunks(draw):
     offset, data = draw(OFFSETS), draw(st.binary(max_size=300))
     end = offset + len(data) + draw(st.integers(0, 1000))
     sent_ms = draw(st.integers(-(2**63), 2**63 - 1))
-    return Chunk(draw(EPOCHS), offset, draw(OFFSETS), end, sent_ms, data)
+    return Chunk(draw(EPOCHS), offset, draw(OFFSETS), end, draw(OFFSETS), sent_ms, data)
 
 
 @st.composite
 def acks(draw):
     written = draw(OFFSETS)
-    return Ack(draw(IDS), draw(EPOCHS), written, draw(st.integers(0, written)))
+    return Ack(draw(IDS), draw(EPOCHS), written, draw(st.integers(0, written)), draw(st.booleans()))
 
 
 TABLES = st.dictionaries(st.text(max_size=5), st.integers(0, 9) | st.text(max_size=5), max_size=4)

@@ -12,21 +12,12 @@ What is `async` returns when it is durable: nothing that depends on it may be sa
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, final
+from typing import Final, NamedTuple, Protocol, final
 
 from broker_trio.model.errors import Refused
+from broker_trio.model.pair import NO_EPOCH, Epoch, EpochStart, StoreId
 
-StoreId = str
-Epoch = tuple[int, StoreId]
-NO_EPOCH: Epoch = (0, "")
-NO_STORE: StoreId = ""
-
-
-class EpochStart(NamedTuple):
-    """One line of the epoch list: from this physical offset on the log was written in it."""
-
-    epoch: Epoch
-    start: int
+NO_STORE: Final = ""
 
 
 class Claim(NamedTuple):
@@ -46,8 +37,13 @@ class Role(Protocol):
     def store_id(self) -> StoreId: ...
 
     @property
-    def is_master(self) -> bool:
-        """Owner of its settled record, which is what it promised last (with or without lease)."""
+    def leads(self) -> bool:
+        """Owner of the newest record that it knows, a proposed one too: slaves may attach."""
+        ...
+
+    @property
+    def owns(self) -> bool:
+        """Owner of a settled record that is on disk and promised: the master (maybe no lease)."""
         ...
 
     @property
@@ -70,20 +66,25 @@ class Role(Protocol):
 
     @property
     def record(self) -> bytes:
-        """The record in force, for slaves that attach. Only asked of a master."""
+        """The record by which it leads, for slaves that attach. Only asked while it `leads`."""
         ...
 
     @property
     def epochs(self) -> tuple[EpochStart, ...]:
-        """The epoch list, ascending in epoch and start."""
+        """The epoch list, ascending; while it `leads` with the line of the record that it leads by,
+        a proposed one too: slaves must know where its bytes will begin."""
         ...
 
     def may_write(self, now: float) -> Refused | None:
-        """Rule 5, in front of every append group; None = yes. Also rule 6 for `min_copies` 1."""
+        """Rule 5, in front of every append; None = yes."""
+        ...
+
+    def may_answer_alone(self, now: float) -> bool:
+        """Rule 6 for `min_copies` 1: whether SEND_OK may leave for what this copy holds."""
         ...
 
     def counted(self, store_id: StoreId) -> bool:
-        """Whether this store's ack counts: it is the other member of the settled record."""
+        """Whether this store's ack counts: this one `owns`, that is the other member."""
         ...
 
     # -- as master: a slave came, moved, left ---------------------------------------------------
@@ -137,7 +138,8 @@ class Lone:
     """A broker without a pair: always its own master, no epochs, one copy, nobody attaches."""
 
     store_id: StoreId = NO_STORE
-    is_master = True
+    leads = True
+    owns = True
     epoch: Epoch = NO_EPOCH
     settled: Epoch = NO_EPOCH
     members: tuple[StoreId, ...] = (NO_STORE,)
@@ -151,6 +153,10 @@ class Lone:
     def may_write(self, now: float) -> Refused | None:
         """Always."""
         return None
+
+    def may_answer_alone(self, now: float) -> bool:
+        """Always."""
+        return True
 
     def counted(self, store_id: StoreId) -> bool:
         return False

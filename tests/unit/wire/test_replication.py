@@ -25,8 +25,8 @@ HELLO = Hello(1, "C", "b", 2, B, NONCE, PROOF)
 ATTACH = Attach((7, A), (7, A), [(1, A, 0), (7, A, 90)], 100, 80, 4096, 0, 5)
 ATTACHED = Attached((8, B), b"r", [(1, A, 0), (8, B, 100)], 90, 0, 60, 10, 5)
 METADATA = Metadata("topics", {"T": {"perm": 6}}, ["U"], (0, 1, 2), True, False, 100)
-CHUNK = Chunk((7, A), 100, 90, 110, 1_700_000_000_000, b"0123456789")
-ACK = Ack(B, (7, A), 110, 90)
+CHUNK = Chunk((7, A), 100, 90, 110, 3, 1_700_000_000_000, b"0123456789")
+ACK = Ack(B, (7, A), 110, 90, True)
 BODIES = (Challenge(1, NONCE), HELLO, Welcome(PROOF), ATTACH, ATTACHED, Rejection("no"), METADATA)
 
 
@@ -56,16 +56,16 @@ def test_a_message_comes_back_as_it_was(message):
 def test_golden_chunk():
     """The layout of a chunk is fixed: brokers of two versions must understand each other."""
     assert framed(CHUNK).hex() == (
-        "00000047" "615ba5dd" "07" "0000000000000007" + A + "0000000000000064" "000000000000005a"
-        "000000000000006e" "0000018bcfe56800" "30313233343536373839"
+        "0000004f" "f8f9325d" "07" "0000000000000007" + A + "0000000000000064" "000000000000005a"
+        "000000000000006e" "0000000000000003" "0000018bcfe56800" "30313233343536373839"
     )  # fmt: skip
 
 
 def test_golden_ack():
     """So is that of an ack."""
     assert framed(ACK).hex() == (
-        "0000003d" "ced03504" "08" + B + "0000000000000007" + A
-        + "000000000000006e" "000000000000005a"
+        "0000003e" "a2a6cb37" "08" + B + "0000000000000007" + A
+        + "000000000000006e" "000000000000005a" "01"
     )  # fmt: skip
 
 
@@ -106,11 +106,12 @@ def test_every_bit_is_checked():
 @pytest.mark.parametrize(
     "message",
     [
-        Chunk((7, A), 100, 90, 105, 0, b"0123456789"),  # beyond its own log
-        Chunk((7, A), -1, 0, 105, 0, b""),
-        Chunk((7, A), 0, -1, 105, 0, b""),
-        Ack(B, (7, A), 90, 110),  # fsynced and never written
-        Ack(B, (7, A), 90, -1),
+        Chunk((7, A), 100, 90, 105, 0, 0, b"0123456789"),  # beyond its own log
+        Chunk((7, A), -1, 0, 105, 0, 0, b""),
+        Chunk((7, A), 0, -1, 105, 0, 0, b""),
+        Chunk((7, A), 0, 0, 105, -1, 0, b""),
+        Ack(B, (7, A), 90, 110, True),  # fsynced and never written
+        Ack(B, (7, A), 90, -1, True),
         Challenge(1, b"short"),
         Hello(1, "C", "b", 2, B, NONCE, b"short"),
         Hello(1, "C" * 256, "b", 2, B, NONCE, PROOF),
