@@ -105,7 +105,7 @@ class LoopbackMachines:
 
     async def close(self) -> None:
         """Kill everything and give the ports back."""
-        for program in self._programs.values():
+        for program in reversed(self._programs.values()):  # brokers first: they notice nothing
             await program.kill()
             program.network.close()
 

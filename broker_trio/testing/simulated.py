@@ -98,7 +98,7 @@ async def _run(options: Options, seed: int) -> AsyncIterator[RocketMQ]:
             yield rocketmq
         finally:
             with trio.CancelScope(shield=True):
-                for node in world.nodes.values():
+                for node in reversed(world.nodes.values()):  # brokers first
                     node.kill()
                     await node.stopped()
 

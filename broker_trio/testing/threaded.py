@@ -7,13 +7,16 @@
         │ asyncio, or none at all   │ ───▶ │ nameserver, broker, faults  │
         └───────────────────────────┘      └─────────────────────────────┘
 
-A call waits for the other loop, some milliseconds at most. On a Trio loop use `open_embedded`.
+A call waits for the other loop, some milliseconds at most. Where the test has a Trio loop of its
+own, `open_embedded` needs no thread.
 """
 
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from typing import Final, TypeVar, final
+from concurrent.futures import CancelledError, Future
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Any, Final, TypeVar, final
 
 import trio
 
@@ -31,10 +34,9 @@ T = TypeVar("T")
 def open_threaded(options: Options | None = None) -> "Iterator[ThreadedRocketMQ]":
     """A cluster that runs inside the block. At its end everything is killed.
 
-    Raises what ended the loop, where that was not us.
+    Raises what ended the loop, where that was not us. Its caller's own loop, if any, stands still
+    for some milliseconds while it starts.
     """
-    if trio.lowlevel.in_trio_run():
-        raise RuntimeError("open_threaded on a Trio loop would block it: use open_embedded")
     loop = _Loop(options or Options())
     loop.start()
     try:
@@ -46,19 +48,21 @@ def open_threaded(options: Options | None = None) -> "Iterator[ThreadedRocketMQ]
 
 @final
 class _Loop:
-    """The thread and what is in it."""
+    """The thread and what is in it. Calls come from any other thread, be there a loop or none."""
 
     def __init__(self, options: Options) -> None:
         self.rocketmq: RocketMQ | None = None
         self._options = options
         self._token: trio.lowlevel.TrioToken | None = None
+        self._nursery: trio.Nursery | None = None
+        self._calls: set[Future[Any]] = set()  # not answered yet
         self._started = threading.Event()
-        self._stopping: trio.Event | None = None
         self._error: BaseException | None = None
         # A daemon: an interpreter that is leaving must not wait for a cluster.
         self._thread = threading.Thread(target=self._run, name="rocketmq", daemon=True)
 
     def start(self) -> None:
+        """Returns when everything serves. Raises what kept it from that."""
         self._thread.start()
         if not self._started.wait(STARTED_S):
             raise TimeoutError(f"the embedded cluster did not start within {STARTED_S:g} s")
@@ -66,15 +70,16 @@ class _Loop:
 
     def stop(self) -> None:
         """Kill everything and wait for the thread. Raises what had ended it before."""
-        if self._token is not None and self._stopping is not None:
-            try:
-                trio.from_thread.run_sync(self._stopping.set, trio_token=self._token)
-            except trio.RunFinishedError:
-                self._raise_error()
+        with suppress(trio.RunFinishedError):
+            self._soon(self._cancel)
         self._thread.join(STOPPED_S)
         if self._thread.is_alive():
             raise TimeoutError(f"the embedded cluster did not stop within {STOPPED_S:g} s")
         self._raise_error()
+
+    def _cancel(self) -> None:
+        assert self._nursery is not None
+        self._nursery.cancel_scope.cancel()
 
     def _raise_error(self) -> None:
         error, self._error = self._error, None
@@ -88,28 +93,61 @@ class _Loop:
             self._error = error
         finally:
             self._started.set()
+            for call in list(self._calls):
+                call.cancel()
 
     async def _serve(self) -> None:
-        self._token, self._stopping = trio.lowlevel.current_trio_token(), trio.Event()
-        async with open_embedded(self._options) as self.rocketmq:
+        self._token = trio.lowlevel.current_trio_token()
+        async with (
+            open_embedded(self._options) as self.rocketmq,
+            trio.open_nursery() as self._nursery,
+        ):
             self._started.set()
-            await self._stopping.wait()
+            await trio.sleep_forever()
 
-    def call(self, work: Callable[[], T]) -> T:
-        """A plain call on the loop."""
-        try:
-            return trio.from_thread.run_sync(work, trio_token=self._token)
-        except trio.RunFinishedError:
-            self._raise_error()
-            raise
+    def _soon(self, work: Callable[[], None]) -> None:
+        """Do it on the loop. Raises `RunFinishedError` where that has ended."""
+        assert self._token is not None
+        self._token.run_sync_soon(work)
 
     def wait(self, work: Callable[[], Awaitable[T]]) -> T:
-        """The same for something that waits there."""
+        """Run something on the loop; returns what it returned, raises what it raised.
+
+        Raises what ended the loop, where it has ended.
+        """
+        call: Future[T] = Future()
+        self._calls.add(call)
         try:
-            return trio.from_thread.run(work, trio_token=self._token)
-        except trio.RunFinishedError:
+            self._soon(partial(self._begin, work, call))
+            return call.result()
+        except (trio.RunFinishedError, CancelledError):
+            self._thread.join(STOPPED_S)
             self._raise_error()
-            raise
+            raise RuntimeError("the embedded cluster has ended") from None
+        finally:
+            self._calls.discard(call)
+
+    def _begin(self, work: Callable[[], Awaitable[T]], call: "Future[T]") -> None:
+        assert self._nursery is not None
+        self._nursery.start_soon(_answer, work, call)
+
+    def call(self, work: Callable[[], T]) -> T:
+        """The same for what does not wait."""
+
+        async def at_once() -> T:
+            await trio.lowlevel.checkpoint()
+            return work()
+
+        return self.wait(at_once)
+
+
+async def _answer(work: Callable[[], Awaitable[T]], call: "Future[T]") -> None:
+    try:
+        result = await work()
+    except Exception as error:  # noqa: BLE001 -- it is the caller's
+        call.set_exception(error)
+    else:
+        call.set_result(result)
 
 
 @final

@@ -100,7 +100,10 @@ def fail_fsyncs(rocketmq: RocketMQ) -> None:
     disk.faults.fail("create")
 
 
-async def test_on_a_trio_loop_it_refuses() -> None:
-    """It would block the very loop that its caller runs on."""
-    with pytest.raises(RuntimeError, match="use open_embedded"), open_threaded():
-        pass
+async def test_a_test_may_have_a_trio_loop_of_its_own() -> None:
+    """Tests that run on both of AnyIO's backends use the same fixture for both."""
+    with open_threaded() as rocketmq:
+        async with talk_to(rocketmq.nameservers) as talk:
+            await talk.send("orders", b"one")
+        rocketmq.restart_broker()
+        assert bodies(rocketmq, "orders") == [b"one"]
