@@ -117,7 +117,7 @@ class MetadataFile:
     async def persist_if_dirty(self) -> None:
         """Returns once everything that was touched before the call is durable.
 
-        Raises `StoreFailed`, or `OSError(ENOSPC)` where the table stays dirty. Cancelled: the file
+        Raises `StoreFailed`, or `OSError` (ENOSPC, EDQUOT) where the table stays dirty. Cancelled: the file
         is old or new, and the table stays dirty.
         """
         assert self._encode is not None, f"{self.path} must not be written before it was loaded"
@@ -131,7 +131,7 @@ class MetadataFile:
                     await self._disk.replace(self.path + ".bak", self._disk.read(self.path))
                 await self._disk.replace(self.path, data)
             except OSError as error:
-                if error.errno == errno.ENOSPC:
+                if error.errno in {errno.ENOSPC, errno.EDQUOT}:
                     self.refused_for_space += 1
                     raise
                 raise StoreFailed(f"{self._disk.root}/{self.path}: {error}") from error

@@ -47,6 +47,15 @@ def _fsync_folder(path: str) -> None:
         os.close(descriptor)
 
 
+def _write_if_room(descriptor: int, data: bytes) -> None:
+    """For content that nobody reads: a full disk is no reason not to open a store."""
+    try:
+        os.pwrite(descriptor, data, 0)
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+
+
 def _write_whole(path: str, data: Buffer) -> None:
     """Write a new file and fsync it."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE)
@@ -224,7 +233,7 @@ class RealDisk:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 0)
             if os.fstat(descriptor).st_size == 0:
-                os.pwrite(descriptor, LOCK_CONTENT, 0)
+                _write_if_room(descriptor, LOCK_CONTENT)
         except OSError as error:
             os.close(descriptor)
             if error.errno in {errno.EAGAIN, errno.EACCES}:

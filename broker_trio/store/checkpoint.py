@@ -18,6 +18,7 @@ Apache wrote we go back a minute more for consume queues: it sets logicsMsgTimes
 *appends* units, and fsyncs a quiet queue only every 60 s (storage.md §14.1 row 2).
 """
 
+import errno
 import struct
 from typing import Final, NamedTuple
 
@@ -74,8 +75,17 @@ def stopped_cleanly(disk: Disk) -> bool:
 
 
 async def mark_open(disk: Disk, process_id: int) -> None:
-    """From here on a stop is unclean until `mark_closed`. Raises `OSError`."""
-    await disk.replace(ABORT_PATH, str(process_id).encode())
+    """From here on a stop is unclean until `mark_closed`. Raises `OSError`.
+
+    Where a full disk has no room for the number, an empty file says as much: a name needs no block.
+    """
+    try:
+        await disk.replace(ABORT_PATH, str(process_id).encode())
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        disk.open(ABORT_PATH, create=True).close()
+        await disk.sync_folder("")
 
 
 async def mark_closed(disk: Disk) -> None:

@@ -6,7 +6,8 @@ Two rounds of one task, in the order that keeps every claim true: first fsync, t
 then replace the files that carry it. A crash between any two leaves an older claim, which is true.
 
 A full disk stops neither reading nor this task: appends are refused (`Dispatcher.stall`), the round
-is repeated, and the first one that succeeds takes the refusal back.
+is repeated, and the first one that succeeds takes the refusal back. Where the disk was full already
+when the store opened, the rest of the recovery comes first.
 """
 
 import errno
@@ -50,10 +51,19 @@ class Durability:
         self._queues_ms = self._index_ms = 0
         self._checkpoint_behind = False  # the marks were written, the checkpoint found no space
         self._turn = trio.Lock()
+        self._rest: Callable[[], Awaitable[Watermarks]] | None = None
 
-    def open_at(self, marks: Watermarks, newest_ms: int) -> None:
-        """Recovery brought all files to one end and wrote these marks."""
-        self._marks = marks
+    def open_at(
+        self,
+        marks: Watermarks,
+        newest_ms: int,
+        rest: Callable[[], Awaitable[Watermarks]] | None = None,
+    ) -> None:
+        """Recovery brought all files to one end and wrote these marks.
+
+        `rest`: what it had no space for; tried before any other round until it comes through.
+        """
+        self._marks, self._rest = marks, rest
         self._queues_durable, self._indexed_durable = marks.queues_durable, marks.indexed_durable
         self._queues_ms = newest_ms
         before = checkpoints.load_checkpoint(self._disk)
@@ -96,6 +106,7 @@ class Durability:
         """
         async with self._turn:
             try:
+                await self._finish_recovery()
                 queues_to = self._dispatcher.dispatched_offset
                 queues_ms = self._dispatcher.newest_ms
                 await self._queues.flush(marks=closing)
@@ -112,9 +123,16 @@ class Durability:
             self._dispatch()
             return True
 
+    async def _finish_recovery(self) -> None:
+        if self._rest is not None:
+            self._marks = await self._rest()
+            self._rest = None
+
     async def checkpoint(self, *, closing: bool = False) -> bool:
         """Write the marks down if they moved; False for no space. Raises `StoreFailed`."""
         async with self._turn:
+            if self._rest is not None:
+                return False
             newest = self._log.newest_flushed
             now = (self._log.flushed_offset, self._queues_durable, self._indexed_durable)
             old = self._marks
@@ -151,6 +169,7 @@ class Durability:
         anything was cut.
         """
         async with self._turn:
+            await self._finish_recovery()
             newest_ms = 0 if newest is None else newest.store_timestamp_ms
             marks = msgspec.structs.replace(
                 self._marks.cut(physical_end),

@@ -96,6 +96,11 @@ class ConsumeQueues:
         return sum(map(len, self._table.topics.values()))
 
     @property
+    def buffered_count(self) -> int:
+        """Units in memory that no file has, about."""
+        return self._buffered_units
+
+    @property
     def open_file_count(self) -> int:
         return len(self._files)
 
@@ -126,7 +131,8 @@ class ConsumeQueues:
     def put_all(self, entries: list[Entry]) -> None:
         """Add dispatched records, in the order of the log. Raises `StoreCorrupt` for a hole.
 
-        Records that are there already are ignored: the log may be dispatched again from anywhere.
+        Raises `OSError` only when it writes; then what was put stays put. Records that are there
+        already are ignored: the log may be dispatched again from anywhere.
         """
         topics, dirty, pack = self._table.topics, self._dirty, UNIT.pack
         ignored = 0

@@ -13,6 +13,9 @@
 * Cutting sets the file's length down and up again: all that lay behind the end becomes zero at
   once, so no stale record can stand where a later one happens to end. It is durable before the
   store opens, and so is the removal of later segments.
+* A full disk stops only what needs space, and that is the last line of the drawing: the store opens
+  to be read, what is missing in derived files waits in memory, and `finish` is tried until there is
+  space. Until then nothing may be appended.
 * Run again after a crash in the middle, it comes to the same end: it only removes what the plan
   did not keep, and if that had been durable the marks say so before anything is removed.
 """
@@ -39,6 +42,11 @@ from broker_trio.store.watermarks import Anchor, Watermarks
 from broker_trio.wire.record import RecordInfo, check_record
 
 COPY_BYTES: Final = 1 << 20  # of the tail written again, between two turns of the loop
+NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+UNITS_MAX: Final = 2_000_000
+"""Units that may wait in memory for space on a full disk: 40 MB."""
+ENTRIES_MAX: Final = 200_000
+"""Records that may wait for the index: some 60 MB."""
 
 log = structlog.get_logger()
 
@@ -54,7 +62,8 @@ class Recovered(NamedTuple):
     plan: str
     seconds: float
     newest: Entry | None
-    marks: Watermarks  # as they were written before the store opened
+    marks: Watermarks  # as they are on disk when the store opens
+    full: OSError | None  # the disk had no space: `finish` has to come through before any append
 
 
 @final
@@ -77,16 +86,20 @@ class Recovery:
         self._process_id, self._accept_damage = process_id, accept_damage
         self._segments = commit_log.segments
         self.progress = scans.Progress()
+        self._full: OSError | None = None
+        self._end, self._was_cut = 0, False
+        self._newest: Entry | None = None
 
     async def run(self) -> Recovered:
         """Bring the store to one consistent end.
 
-        Raises `StoreCorrupt`; `StoreFailed` for a disk that fails, `OSError` for one that is full.
+        Raises `StoreCorrupt`; `StoreFailed` for a disk that fails; `OSError` for one that is full,
+        where more waits for space than may be kept in memory.
         """
         try:
             return await self._run()
         except OSError as error:
-            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            if error.errno in NO_SPACE:
                 raise
             raise StoreFailed(f"{self._disk.root}: while recovering: {error}") from error
 
@@ -119,6 +132,7 @@ class Recovery:
             seconds,
             newest,
             marks,
+            self._full,
         )
         log.info("recovery.done", clean=facts.clean, records=scan.records, plan=str(plan),
                  seconds=round(seconds, 3))  # fmt: skip
@@ -239,8 +253,22 @@ class Recovery:
         )
 
     def _dispatch(self, entries: list[Entry]) -> None:
-        self._queues.put_all(entries)
-        self._index.put_all(entries)
+        for derived in (self._queues, self._index):
+            try:
+                derived.put_all(entries)
+            except OSError as error:  # what was put stays put, in memory
+                self._bear(error)
+        waiting = self._queues.buffered_count, self._index.behind_count
+        if self._full is not None and (waiting[0] > UNITS_MAX or waiting[1] > ENTRIES_MAX):
+            raise self._full
+
+    def _bear(self, error: OSError) -> None:
+        """A full disk is no reason not to be read."""
+        if error.errno not in NO_SPACE:
+            raise error
+        if self._full is None:
+            log.error("recovery.no_space", path=error.filename)
+        self._full = error
 
     def _judge(self, plan: Plan) -> None:
         """Refuse to lose what was durable, unless somebody said that it may be lost."""
@@ -269,11 +297,24 @@ class Recovery:
         for segment in {segment.base: segment for segment in touched}.values():
             await segment.file.flush()
         self._queues.truncate(plan.end)
-        self._index.truncate(plan.end)
         self._queues.correct_min(self._segments.min_offset)
+        self._end, self._was_cut, self._newest = plan.end, plan.cut, newest
+        try:
+            return await self.finish()
+        except OSError as error:
+            self._bear(error)
+            kept = facts.marks or Watermarks()
+            return kept.cut(plan.end) if plan.lost else kept
+
+    async def finish(self) -> Watermarks:
+        """What needs space: derived files to the log's end, durably, and the marks that say so.
+
+        May be called again after an `OSError`. Nothing may have been appended.
+        """
+        self._index.truncate(self._end)
         await self._queues.flush()
         await self._index.flush()
-        return await self._record(plan, newest)
+        return await self._record()
 
     async def _forget_what_is_lost(self, plan: Plan, facts: Facts, newest: Entry | None) -> None:
         """From now on nothing claims any more that the accepted damage was on disk."""
@@ -313,15 +354,17 @@ class Recovery:
             assert segment is not None, f"the scan went over {position}"
             size = min(COPY_BYTES, plan.end - position, segment.end - position)
             data = await segment.file.read_at(position - segment.base, size)
+            if position + size == segment.end:
+                data = data.rstrip(b"\0")  # behind the filler nothing was ever written: no space
             segment.file.write_at(position - segment.base, data)
             touched.append(segment)
             position += size
             self.progress.bytes_done = position - plan.rewrite_from
         return touched
 
-    async def _record(self, plan: Plan, newest: Entry | None) -> Watermarks:
+    async def _record(self) -> Watermarks:
         """The first marks of this run: whatever comes later is measured from here."""
-        anchor = None
+        anchor, newest, end = None, self._newest, self._end
         if newest is not None:
             segment = self._segments.find(newest.physical_offset)
             assert segment is not None
@@ -331,10 +374,10 @@ class Recovery:
                 newest.store_timestamp_ms,
             )  # fmt: skip
         marks = Watermarks(
-            log_flushed=plan.end,
-            queues_durable=plan.end,
-            indexed_durable=plan.end,
-            truncated_at=plan.end if plan.cut else -1,
+            log_flushed=end,
+            queues_durable=end,
+            indexed_durable=end,
+            truncated_at=end if self._was_cut else -1,
             anchor=anchor,
             checkpoint_ms=0 if newest is None else newest.store_timestamp_ms,
         )

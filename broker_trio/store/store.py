@@ -209,7 +209,10 @@ class Store:
         newest_ms = 0 if newest is None else newest.store_timestamp_ms
         self._appender.newest_ms = newest_ms
         self._dispatcher.open_at(recovered.truncated_to, newest_ms)
-        self._durability.open_at(recovered.marks, newest_ms)
+        rest = None if recovered.full is None else self._recovery.finish
+        self._durability.open_at(recovered.marks, newest_ms, rest)
+        if recovered.full is not None:
+            self._dispatcher.stall(recovered.full)
         self.stats.recovery_seconds = recovered.seconds
         self.recovered = recovered
         self.retention.check_space()

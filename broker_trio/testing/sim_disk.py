@@ -169,6 +169,6 @@ class SimDisk(SimDevice):
         if self._locked:
             raise BlockingIOError(errno.EAGAIN, "another process has this store", self.root)
         file = self.open(LOCK_NAME, create=True)
-        if not file.size():
+        if not file.size() and self._used_bytes < self.capacity_bytes:
             file.write_at(0, b"lock")
         self._locked = True

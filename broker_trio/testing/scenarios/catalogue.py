@@ -32,6 +32,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "delays": plain.delays,
     "retries": retries.retries,
     "disk_full": resources.disk_full,
+    "queues_full": resources.queues_full,
     "overload": resources.overload,
     "partition": network.partition,
     "nameserver_loss": network.nameserver_loss,

@@ -1,11 +1,14 @@
 """A disk that is full, or slow: refuse by name, keep reading, stay within bounds, recover.
 
 disk_full    the disk fills up under the broker: sends are refused with what is full, consumers
-             read on, and all is well soon after there is space; a restart meanwhile is no worse
+             read on, and all is well soon after there is space; a broker that is killed meanwhile
+             comes up again without a free byte, and is read
+queues_full  the same where only one kind of file finds no space: consume queues, index, or marks
 overload     more is sent than a slow disk takes: memory stays within the configured limits,
              sends are refused as busy or told that durability is unknown, and it ends by itself
 """
 
+import errno
 from typing import Final
 
 import msgspec
@@ -25,6 +28,7 @@ from broker_trio.testing.sim_device import CAPACITY_BYTES
 from broker_trio.testing.world import World
 
 BROKER: Final = "b0"
+READ_LOOKS: Final = 200
 ENDLESS: Final = 1_000_000
 NEVER_DELETES: Final = {
     "disk_used_ratio_delete": 0.999_999_7,
@@ -40,13 +44,7 @@ async def disk_full(world: World, *, plant: Plant = sound) -> Verdict:
     rng = world.rng("faults")
     sync = rng.random() < 0.5
     store = msgspec.structs.replace(SYNC if sync else SMALL, **NEVER_DELETES)
-    cluster = Cluster(world, store=store, tolerates=(OSError,), plant=plant)
-    producers = [SimProducer(cluster, f"p{number}", TOPIC, pause_s=0.02) for number in range(2)]
-    consumers = [SimConsumer(cluster, "c0", (TOPIC,))]
-    await cluster.start()
-    for producer in producers:
-        producer.go(ENDLESS)
-    consumers[0].go()
+    cluster, producers, consumers = await _traffic(world, store, plant)
     await trio.sleep(rng.uniform(0.2, 1.0))
     disk = cluster.node(BROKER).disk
     usage = disk.usage()
@@ -54,8 +52,7 @@ async def disk_full(world: World, *, plant: Plant = sound) -> Verdict:
     await _until_refused(cluster)
     await trio.sleep(rng.uniform(0, 2.0))
     if rng.random() < 0.5:
-        cluster.kill(BROKER)
-        await cluster.begin_again(BROKER)
+        await _restart_full(cluster, consumers[0])
         await trio.sleep(rng.uniform(0, 2.0))
     disk.capacity_bytes = CAPACITY_BYTES
     for producer in producers:
@@ -63,6 +60,62 @@ async def disk_full(world: World, *, plant: Plant = sound) -> Verdict:
         await producer.done()
     _check_refusals(cluster.history)
     return await conclude(cluster, consumers, always(consumers, sync=sync), topics=(TOPIC,))
+
+
+async def queues_full(world: World, *, plant: Plant = sound) -> Verdict:
+    """ENOSPC for derived files or marks alone; in half of the runs with a kill meanwhile."""
+    rng = world.rng("faults")
+    sync = rng.random() < 0.5
+    store = msgspec.structs.replace(SYNC if sync else SMALL, **NEVER_DELETES)
+    cluster, producers, consumers = await _traffic(world, store, plant)
+    await trio.sleep(rng.uniform(0.2, 1.0))
+    disk = cluster.node(BROKER).disk
+    victim = rng.choice(("consumequeue", "index", "broker_trio"))
+    for kind in ("create", "write"):
+        disk.faults.fail(kind, path=victim, number=errno.ENOSPC, times=None)
+    await _until_refused(cluster)
+    await trio.sleep(rng.uniform(0, 5.0))
+    if rng.random() < 0.5:
+        await _restart_full(cluster, consumers[0])
+        await trio.sleep(rng.uniform(0, 2.0))
+    disk.faults.clear()
+    disk.capacity_bytes = CAPACITY_BYTES
+    for producer in producers:
+        producer.halt()
+        await producer.done()
+    _check_refusals(cluster.history)
+    return await conclude(cluster, consumers, always(consumers, sync=sync), topics=(TOPIC,))
+
+
+async def _traffic(
+    world: World, store: StoreConfig, plant: Plant
+) -> tuple[Cluster, list[SimProducer], list[SimConsumer]]:
+    """One broker with two busy producers and a consumer."""
+    cluster = Cluster(world, store=store, plant=plant)
+    producers = [SimProducer(cluster, f"p{number}", TOPIC, pause_s=0.02) for number in range(2)]
+    consumers = [SimConsumer(cluster, "c0", (TOPIC,))]
+    await cluster.start()
+    for producer in producers:
+        producer.go(ENDLESS)
+    consumers[0].go()
+    return cluster, producers, consumers
+
+
+async def _restart_full(cluster: Cluster, consumer: SimConsumer) -> None:
+    """Kill it; without a free byte it comes up, and a consumer reads every queue to its end."""
+    disk = cluster.node(BROKER).disk
+    cluster.kill(BROKER)
+    disk.capacity_bytes = min(disk.capacity_bytes, disk.used_bytes)
+    await cluster.up(BROKER)
+    parts = cluster.apps[BROKER].parts
+    assert parts is not None
+    queues = parts.store.queues.queues_of(TOPIC)
+    for _ in range(READ_LOOKS):
+        reached = consumer.reached
+        if all(reached.get((BROKER, TOPIC, one.queue_id), 0) >= one.max_offset for one in queues):
+            return
+        await trio.sleep(0.1)
+    raise Violation("I20", "started on a full disk, and not read within 20 s")
 
 
 async def _until_refused(cluster: Cluster) -> None:
