@@ -160,6 +160,11 @@ class RequestCode(IntEnum):
     AUTH_DELETE_ACL = 3008
     AUTH_GET_ACL = 3009
     AUTH_LIST_ACL = 3010
+    PAIR_CONFIRM = 26_001  # ours, as all to 26_005: who owns a pair, see wire/bodies/pair.py
+    PAIR_RECORD = 26_002
+    PAIR_STATUS = 26_003
+    PAIR_ORDER = 26_004
+    PAIR_ADOPT = 26_005
     HOST_FACTS = 26_100  # ours: what a program says of its host
     POP_MESSAGE = 200050
     ACK_MESSAGE = 200051

@@ -4,9 +4,9 @@
     run     every `scan_interval_s` silent brokers go; a closed connection's brokers go at once
     stop    no new connections -> answers out -> HTTP door shut
 
-Nameservers share nothing: each learns everything from the brokers, which register with all of
-them. So nothing but the key-value settings is kept, and a restart begins with an empty table that
-is whole again within one registration interval.
+Nameservers share no routes: each learns everything from the brokers, which register with all of
+them. Only the key-value settings and the records of pairs (`witness.py`) are kept, and a restart
+begins with an empty table that is whole again within one registration interval.
 """
 
 from typing import Final, final
@@ -28,6 +28,9 @@ from broker_trio.namesrv.live import LiveBroker
 from broker_trio.namesrv.metrics import NameserverSource
 from broker_trio.namesrv.routes import RouteTable
 from broker_trio.namesrv.stats import NameserverStats
+from broker_trio.namesrv.witnessing import Witnessing
+from broker_trio.remoting.bridge import through
+from broker_trio.remoting.client import RemotingClient
 from broker_trio.remoting.dispatch import Dispatcher, Session
 from broker_trio.remoting.server import RemotingServer
 from broker_trio.runtime.loop_lag import LoopLag
@@ -57,6 +60,7 @@ class NameserverApp:
         self.hot = HotSwitches(config.hot)
         self.stats = NameserverStats()
         self._clock, self._disk, self._config = clock, disk, config
+        self._network = network
         brokers = BrokerRequests(clock, self.table, self.kv, self.hot, self.stats)
         not_ready_s = config.routes.not_ready_s
         routes = RouteRequests(
@@ -64,7 +68,10 @@ class NameserverApp:
         )
         admin = AdminRequests(self.table, self.kv, self.hot, config)
         facts = FactsRequest(clock, disk, self.table, config)
-        asked = (brokers, routes, admin, facts)
+        self.witnessing = Witnessing(clock, disk, config.witness)
+        self.witnessing.on_owner.append(self.table.fence)
+        self.table.owner_of = self._owner_of
+        asked = (brokers, routes, admin, facts, self.witnessing)
         self.dispatcher = Dispatcher(route for each in asked for route in each.routes())
         self.server = RemotingServer(
             network, self.dispatcher, config.remoting, on_close=self._connection_closed
@@ -89,8 +96,11 @@ class NameserverApp:
         """
         self._disk.lock()
         self.kv.load()
-        async with trio.open_nursery() as services:
+        self.witnessing.load()
+        client = RemotingClient(through(self._network))
+        async with client, trio.open_nursery() as services:
             await services.start(self._loop_lag.run)
+            services.start_soon(self.witnessing.run, client)
             services.start_soon(self._expire)
             async with trio.open_nursery() as doors:
                 self.address = await doors.start(self.server.serve, self._config.listen)
@@ -108,6 +118,9 @@ class NameserverApp:
                 self.server.stop()
             services.cancel_scope.cancel()
         log.info("nameserver.stopped", address=self.address)
+
+    def _owner_of(self, broker_name: str) -> str | None:
+        return self.witnessing.witness.owner(broker_name)
 
     async def _expire(self) -> None:
         """Drop the silent; their connections go too, unless another broker speaks over them."""

@@ -4,6 +4,7 @@
     data = "/var/lib/broker-trio/…"          [routes]    liveness and limits of the route table
     allow_insecure_listen = false            [hot]       what UPDATE_NAMESRV_CONFIG may change
                                              [remoting]  limits of the doors
+                                             [witness]   the other witnesses of pairs
 
 `[hot]` is the whole list of what a request may change while the program runs: switches of
 behaviour, never a path, an address or a limit. Its names on the wire are Apache's; a change lasts
@@ -51,8 +52,21 @@ class HotSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     need_wait_for_service: bool = False
 
 
+class WitnessSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Pairs: this nameserver keeps one record a broker name. Times are those of the brokers.
+
+    `others`: the other nameservers, host:port; without them a lost file is an operator's work.
+    `new`: the very first start of a cluster, in an empty folder; leave it off ever after.
+    """
+
+    others: tuple[str, ...] = ()
+    new: bool = False
+    lease_ms: int = 6_000
+    heartbeat_ms: int = 1_000
+
+
 class NameserverConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One nameserver process. `data` holds `kvConfig.json` and nothing else yet.
+    """One nameserver process. `data` holds `kvConfig.json` and `witness.cbor`.
 
     `name` and `cluster_name` are labels of its metrics; without a name it is called as it listens.
     """
@@ -67,6 +81,7 @@ class NameserverConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     routes: RoutesSection = RoutesSection()
     hot: HotSection = HotSection()
     remoting: RemotingLimits = RemotingLimits()
+    witness: WitnessSection = WitnessSection()
 
 
 def check(config: NameserverConfig) -> list[str]:
@@ -80,6 +95,14 @@ def check(config: NameserverConfig) -> list[str]:
         for field in msgspec.structs.fields(RoutesSection)
         if getattr(routes, field.name) <= 0 and field.name != "not_ready_s"
     )
+    witness = config.witness
+    if witness.lease_ms < witness.heartbeat_ms or witness.heartbeat_ms < 1:
+        problems.append(
+            f"witness.lease_ms = {witness.lease_ms} must be at least witness.heartbeat_ms = "
+            f"{witness.heartbeat_ms}, which must be above 0"
+        )
+    if len(set(witness.others)) != len(witness.others):
+        problems.append("witness.others names a nameserver twice")
     if routes.scan_interval_s > routes.heartbeat_timeout_s:
         problems.append(
             f"routes.scan_interval_s = {routes.scan_interval_s} is longer than "

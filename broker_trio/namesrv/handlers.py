@@ -142,6 +142,7 @@ class BrokerRequests:
             topics=wrapper.topic_config_table,
             mappings={t: i for t, i in infos.items() if i.bname == header.broker_name},
             delete_missing_topics=self._hot.now.delete_topic_with_broker_registration,
+            store_id=header.store_id or "",
         )
         registered = self._table.register(new, self._clock.monotonic())
         if registered.result == "new":

@@ -36,6 +36,7 @@ class LiveBroker:
     session_id: int
     timeout_s: float
     last_update: float
+    store_id: str = ""  # of a replica of a pair
 
     @property
     def key(self) -> LiveKey:

@@ -57,6 +57,7 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
     topics: Mapping[str, TopicConfig] = {}
     mappings: Mapping[str, MappingInfo] = {}  # static topics only
     delete_missing_topics: bool = False
+    store_id: str = ""  # of a replica of a pair
 
 
 Result = Literal["new", "refresh", "unchanged", "rejected"]
@@ -90,6 +91,8 @@ def checked_queues(new: Registration, topics_max: int) -> dict[str, QueueData]:
         raise refuse(f"haServerAddr is over {ADDRESS_CHARS_MAX} characters (ADDRESS_CHARS_MAX)")
     if new.zone_name is not None and len(new.zone_name) > NAME_CHARS_MAX:
         raise refuse(f"__ZONE_NAME is over {NAME_CHARS_MAX} characters (NAME_CHARS_MAX)")
+    if len(new.store_id) > NAME_CHARS_MAX:
+        raise refuse(f"storeId is over {NAME_CHARS_MAX} characters (NAME_CHARS_MAX)")
     if new.broker_id < 0:
         raise refuse(f"brokerId = {new.broker_id} is below 0")
     if not all(-INT64 <= member < INT64 for member in new.data_version.order):

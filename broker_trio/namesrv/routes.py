@@ -24,7 +24,7 @@ of that registration are skipped. So what an operator wiped by hand stays until 
 moves, and a broker that changes a topic without moving its version is not heard.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import final
 
 import msgspec
@@ -45,6 +45,7 @@ class RouteTable:
     """Everything that brokers told. Each method is one transaction."""
 
     def __init__(self, config: RoutesSection) -> None:
+        self.owner_of: Callable[[str], str | None] = nobody  # store id of a pair's only master
         self.clusters: dict[str, set[str]] = {}
         self.brokers: dict[str, BrokerData] = {}
         self.topics = TopicTable()
@@ -72,6 +73,12 @@ class RouteTable:
             if address == new.broker_addr and broker_id != new.broker_id:
                 del addresses[broker_id]
         holder = addresses.get(new.broker_id)
+        if self._fenced(new.broker_name, new.broker_id, new.store_id):
+            self._step_aside(new, addresses)
+            raise registration.refuse(
+                f"{new.broker_name} at {new.broker_addr} is not the master: "
+                f"the owner on record is store {self.owner_of(new.broker_name)}"
+            )
         if self._holder_is_ahead(holder, new):  # 3
             self._step_aside(new, addresses)
             return Registered("rejected")
@@ -120,6 +127,17 @@ class RouteTable:
             return False
         live = self.live.get(new.cluster, holder)
         return live is not None and live.data_version.state_version > new.data_version.state_version
+
+    def _fenced(self, broker_name: str, broker_id: int, store_id: str) -> bool:
+        """Whether that is a master which the record of its pair does not name."""
+        owner = self.owner_of(broker_name)
+        return broker_id == MASTER_ID and owner is not None and store_id != owner
+
+    def fence(self, broker_name: str) -> None:
+        """The record of a pair changed: a master that it does not name is shown no more."""
+        for live in [live for live in self.live if live.broker_name == broker_name]:
+            if self._fenced(broker_name, live.broker_id, live.store_id):
+                self.unregister(broker_name, live.broker_addr)
 
     def _step_aside(self, new: Registration, addresses: dict[int, str]) -> None:
         """What a registration that is not taken leaves: steps 1 and 2, and no live info of it."""
@@ -216,6 +234,7 @@ class RouteTable:
             session_id=new.session_id,
             timeout_s=timeout_s,
             last_update=now,
+            store_id=new.store_id,
         )
         self.live.put(live)
 
@@ -332,6 +351,11 @@ class RouteTable:
                 f"{topic}: queues of a broker that nobody registered"
             )
         assert set().union(*self.clusters.values()) == self.brokers.keys()
+
+
+def nobody(_broker_name: str) -> str | None:
+    """Without records every master is one."""
+    return None
 
 
 def speaks_for_topics(new: Registration, addresses: Mapping[int, str]) -> bool:

@@ -50,6 +50,10 @@ class Witness:
         """This is on disk now."""
         self.kept = state
 
+    def revert(self) -> None:
+        """What is not on disk cannot be brought there: it was never taken."""
+        self.state = self.kept
+
     def record(self, name: str) -> Record | None:
         """What is known of a broker name, saved or not."""
         return None if self.state is None else self.state.records.get(name)

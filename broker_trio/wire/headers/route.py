@@ -24,6 +24,7 @@ class RegisterBrokerRequestHeader(Header, frozen=True, kw_only=True):
     compressed: bool = False
     body_crc32: I32 = 0
     zone_name: str | None = msgspec.field(default=None, name="__ZONE_NAME")
+    store_id: str | None = None  # ours: of a replica of a pair
 
 
 class RegisterBrokerResponseHeader(Header, frozen=True, kw_only=True):

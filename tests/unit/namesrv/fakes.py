@@ -7,7 +7,7 @@ from broker_trio.model.topic import DataVersion, TopicConfig
 from broker_trio.namesrv.app import NameserverApp
 from broker_trio.namesrv.config import HttpSection, NameserverConfig
 from broker_trio.remoting.dispatch import Later, Request, Response
-from broker_trio.runtime.seams import Usage
+from broker_trio.runtime.seams import Stat, Usage
 from broker_trio.wire.bodies.register import RegisterBrokerBody, encode_register_body
 from broker_trio.wire.bodies.topic_config import TopicConfigSerializeWrapper
 from broker_trio.wire.command import OUR_VERSION, Command, Ext, Serialize
@@ -45,6 +45,9 @@ class MemoryDisk:
 
     def exists(self, path: str) -> bool:
         return path in self.files
+
+    def stat(self, path: str) -> Stat:
+        return Stat(len(self.files[path]), 0)
 
     def read(self, path: str) -> bytes:
         return self.files[path]

@@ -37,6 +37,7 @@ CODES_JSON = Path(__file__).parents[4] / "shared" / "spec" / "codes.json"
 # that a broker reads although the code's own table does not list them (common field `bname`, `lo`).
 BESIDE_THE_TABLE = {
     "cause",
+    "storeId",
     "__ZONE_NAME",
     "__ZONE_MODE",
     "MSG_REGION",
