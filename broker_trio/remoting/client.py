@@ -1,7 +1,11 @@
 """Outgoing connections: one for each address, shared by all callers, on AnyIO.
 
     call(address, command)   connect if need be, queue the frame, wait for the answer's opaque
-    reader task              one for each connection: answers to their callers, requests to a hook
+    writer task              one for each connection: all frames that are queued, in one send
+    reader task              the same: answers to their callers, requests to a hook
+
+A frame that was queued leaves whole, even where its caller is cancelled meanwhile: half a frame
+would cost everybody the connection.
 
 A connection that breaks fails every call that waits on it with `Unreachable` and is forgotten; the
 next call connects anew. There are no timeouts in here: callers put `fail_after` around what they
@@ -25,6 +29,7 @@ from broker_trio.wire.serialize import encode_parts
 READ_BYTES: Final = 256 << 10
 CONNECTIONS_MAX: Final = 1_024
 CALLS_MAX: Final = 65_536  # answers that one connection may owe us
+UNSENT_MAX: Final = 1 << 20  # bytes queued for one connection before callers wait
 PROBE: Final = 26_000  # a code of ours that does nothing: any answer shows that CBOR was read
 
 
@@ -71,17 +76,35 @@ class _Link:
         self.address, self.stream = address, stream
         self.frames = FrameBuffer()
         self.waiting: dict[int, tuple[anyio.Event, list[Command]]] = {}
-        self.sending = anyio.Lock()
-        self.reading = anyio.CancelScope()
+        self.outbox: list[bytes] = []
+        self.unsent = 0  # bytes in the outbox and on their way
+        self.queued = self.begun = self.sent = 0  # frames so far
+        self.work, self.moved = anyio.Event(), anyio.Event()
+        self.reading, self.writing = anyio.CancelScope(), anyio.CancelScope()
         self.broken: str | None = None
         self.heard = anyio.current_time()  # when its last bytes came
+
+    def queue(self, frame: bytes) -> int:
+        """Let the writer send it; the frame's number on this connection."""
+        self.outbox.append(frame)
+        self.unsent += len(frame)
+        self.queued += 1
+        self.work.set()
+        return self.queued
+
+    def progress(self) -> None:
+        """Frames have left, or none ever will: whoever waits for that looks again."""
+        self.moved.set()
+        self.moved = anyio.Event()
 
     def fail(self, cause: str) -> None:
         """Every call that waits on it ends; the reader wakes up and closes the stream."""
         self.broken = self.broken or cause
         for event, _ in self.waiting.values():
             event.set()
+        self.progress()
         self.reading.cancel()
+        self.writing.cancel()
 
 
 @final
@@ -133,20 +156,25 @@ class RemotingClient:
         command.flag &= ~(RESPONSE | ONEWAY)
         event, box = link.waiting[opaque] = (anyio.Event(), [])
         try:
-            await self._send(link, command)
+            number = await self._send(link, command)
             await event.wait()
         finally:
             link.waiting.pop(opaque, None)
         if not box:
-            raise Unreachable(address, link.broken or "connection lost", sent=True)
+            cause = link.broken or "connection lost"
+            raise Unreachable(address, cause, sent=number <= link.begun)
         return box[0]
 
     async def send_oneway(self, address: str, command: Command) -> None:
-        """Send without an answer. Raises `Unreachable` where it surely did not leave."""
+        """Send without an answer; returns when it has left. Raises `Unreachable`."""
         link = await self._link(address)
         command.opaque = self._take_opaque()
         command.flag = ONEWAY
-        await self._send(link, command)
+        number = await self._send(link, command)
+        while link.sent < number:
+            if link.broken is not None:
+                raise Unreachable(address, link.broken, sent=number <= link.begun)
+            await link.moved.wait()
 
     async def serialize_of(self, address: str) -> Serialize:
         """CBOR where the peer understands it, else JSON; found out once by a harmless question.
@@ -221,25 +249,35 @@ class RemotingClient:
                 ) from error
             link = self._links[address] = _Link(address, stream)
             self._group.start_soon(self._read, link)
+            self._group.start_soon(self._write, link)
             if self._on_connect is not None and address not in self._probing:
                 self._on_connect(address)
             return link
 
-    async def _send(self, link: _Link, command: Command) -> None:
-        data = b"".join(encode_parts(command, command.body))
-        async with link.sending:
-            if link.broken is not None:
-                raise Unreachable(link.address, link.broken, sent=False)
-            try:
-                await link.stream.send(data)
-            except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
-                link.fail("connection broke while sending")
-                raise Unreachable(
-                    link.address, "connection broke while sending", sent=True
-                ) from error
-            except anyio.get_cancelled_exc_class():
-                link.fail("a send was cancelled half way")  # the frame may be cut: not usable
-                raise
+    async def _send(self, link: _Link, command: Command) -> int:
+        """Queue it, once there is room; its number. Raises `Unreachable` on a broken connection."""
+        while link.unsent > UNSENT_MAX and link.broken is None:
+            await link.moved.wait()
+        if link.broken is not None:
+            raise Unreachable(link.address, link.broken, sent=False)
+        return link.queue(b"".join(encode_parts(command, command.body)))
+
+    async def _write(self, link: _Link) -> None:
+        with link.writing:
+            while link.broken is None:
+                if not link.outbox:
+                    link.work = anyio.Event()
+                    await link.work.wait()
+                data = b"".join(link.outbox)
+                link.outbox, link.begun = [], link.queued
+                try:
+                    await link.stream.send(data)
+                except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+                    link.fail("connection broke while sending")
+                    return
+                link.sent = link.begun
+                link.unsent -= len(data)
+                link.progress()
 
     async def _read(self, link: _Link) -> None:
         cause = "connection closed"
