@@ -117,8 +117,8 @@ class MetadataFile:
     async def persist_if_dirty(self) -> None:
         """Returns once everything that was touched before the call is durable.
 
-        Raises `StoreFailed`, or `OSError` (ENOSPC, EDQUOT) where the table stays dirty. Cancelled: the file
-        is old or new, and the table stays dirty.
+        Raises `StoreFailed`, or `OSError` (ENOSPC, EDQUOT) where the table stays dirty. Cancelled:
+        the file is old or new, and the table stays dirty.
         """
         assert self._encode is not None, f"{self.path} must not be written before it was loaded"
         async with self._writing:

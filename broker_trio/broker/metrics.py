@@ -23,7 +23,7 @@ from broker_trio.broker.offsets import ConsumerOffsets
 from broker_trio.broker.registrar import Registrar
 from broker_trio.broker.sessions import Sessions
 from broker_trio.broker.settings import Settings
-from broker_trio.broker.stats import BrokerStats
+from broker_trio.broker.stats import BrokerStats, TopicStats
 from broker_trio.broker.topics import Topics
 from broker_trio.metrics.collector import Distribution, Sample, sample
 from broker_trio.model.codes import LanguageCode, RequestCode, ResponseCode
@@ -39,6 +39,14 @@ SEND_CODES: Final = frozenset(
 )
 PULL_CODES: Final = frozenset({RequestCode.PULL_MESSAGE, RequestCode.LITE_PULL_MESSAGE})
 LOCAL: Final = ("local", "disk")
+DECLARED: Final = frozenset({"NORMAL", "FIFO", "DELAY", "TRANSACTION"})
+PROCESSOR_NAMES: Final = {
+    "query": "query_message",
+    "offset": "consumer_manager",
+    "lock": "consumer_manager",
+    "route": "client_manager",
+}
+"""RocketMQ's names of processors, where ours are others."""
 OTHER_TOPICS: Final = "(other)"
 """Label of what is counted together: topics beyond the limit, and those that were deleted."""
 
@@ -93,8 +101,11 @@ def _traffic(parts: Observable) -> Iterator[Sample]:
     stats, topics = parts.stats, parts.topics
     for topic, counted in [*stats.topics.items(), (OTHER_TOPICS, stats.other_topics)]:
         system = _flag(topics.is_system(topic))
-        yield sample("rocketmq_messages_in_total", counted.puts, topic, "NORMAL", system)
-        yield sample("rocketmq_throughput_in_total", counted.put_bytes, topic, "NORMAL", system)
+        kind = _declared_type(topics, topic)
+        delayed = None if kind == "delay" else counted.delayed
+        yield from _stored(counted, delayed, topic, kind, system)
+        if delayed is not None:
+            yield from _stored(delayed, None, topic, "delay", system)
     for key, group in list(stats.groups.items()):
         topic, _, name = key.rpartition("@")
         labels = (topic, name, _flag(topics.is_system(topic)))
@@ -103,12 +114,34 @@ def _traffic(parts: Observable) -> Iterator[Sample]:
         if group.dead_letters:
             yield sample("rocketmq_send_to_dlq_messages_total", group.dead_letters, *labels)
     receipts = stats.receipts
+    waiting = parts.store.flush_waiting_count
+    yield sample("rocketmq_processor_watermark", waiting, "async_put")
     for durability, count in (
         ("memory", receipts.memory),
         ("disk", receipts.disk),
         ("flush_timeout", receipts.flush_timeouts),
     ):
         yield sample("brokertrio_receipts_total", count, durability)
+
+
+def _stored(counted: TopicStats, without: TopicStats | None, *labels: str) -> Iterator[Sample]:
+    """What was put into one topic, but for a part of it."""
+    less = without or TopicStats()
+    size = counted.put_bytes - less.put_bytes
+    sizes = [one - other for one, other in zip(counted.sizes(), less.sizes(), strict=True)]
+    yield sample("rocketmq_messages_in_total", counted.puts - less.puts, *labels)
+    yield sample("rocketmq_throughput_in_total", size, *labels)
+    yield sample("rocketmq_message_size", Distribution(tuple(sizes), size), *labels)
+
+
+def _declared_type(topics: Topics, topic: str) -> str:
+    """What a topic's messages are by its attribute message.type; mixed ones count as normal.
+
+    A delay is seen in the message itself and counted apart.
+    """
+    config = topics.get(topic)
+    declared = "" if config is None else config.attributes.get("message.type", "")
+    return declared.lower() if declared in DECLARED else "normal"
 
 
 def _store(store: Store, usage: Usage) -> Iterator[Sample]:
@@ -219,12 +252,22 @@ def remoting_samples(stats: RemotingStats) -> Iterator[Sample]:
     yield sample("brokertrio_inflight_bytes", stats.buffered_bytes + stats.outbound_bytes)
     yield sample("brokertrio_network_bytes_total", stats.bytes_in, "in")
     yield sample("brokertrio_network_bytes_total", stats.bytes_out, "out")
-    yield sample("rocketmq_processor_watermark", stats.parked, "async_put")
+    for processor, count in _watermarks(dict(stats.waiting)).items():
+        yield sample("rocketmq_processor_watermark", count, processor)
     for kind, count in list(stats.protocol_errors.items()):
         yield sample("brokertrio_protocol_errors_total", count, kind)
     for reason, count in list(stats.refused.items()):
         yield sample("brokertrio_connections_refused_total", count, reason)
     yield from latency_samples(dict(stats.by_code))
+
+
+def _watermarks(waiting: dict[str, int]) -> dict[str, int]:
+    """Requests that wait for the device or a client, under RocketMQ's names of processors."""
+    found: dict[str, int] = {}
+    for processor, count in waiting.items():
+        name = PROCESSOR_NAMES.get(processor, processor)
+        found[name] = found.get(name, 0) + count
+    return found
 
 
 def latency_samples(by_code: dict[tuple[int, int, bool], CodeStats]) -> Iterator[Sample]:

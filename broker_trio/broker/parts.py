@@ -65,6 +65,7 @@ class Parts:
     ) -> None:
         self.store = store
         self.stats = BrokerStats(clock)
+        self.stats.put_times = store.stats.put_times
         self.lag = LoopLag()
         self.identity = Identity(
             config.cluster_name,

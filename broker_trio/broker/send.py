@@ -178,6 +178,8 @@ class Send:
             draft = self._special(draft, scanned, header)
         appended = self._store.append(draft)
         self._count(target, 1, appended.size)
+        if scanned.delay_level:
+            target.stats.note_delayed(appended.size)
         message_id = f"{self._id_prefix}{appended.physical_offset:016X}"
         return self._answer(request, asked, appended, message_id, scanned)
 
@@ -249,6 +251,8 @@ class Send:
         stats, totals = target.stats, self._stats.totals
         stats.puts += count
         stats.put_bytes += size
+        if size > count << 10:  # the first bound of MESSAGE_BYTES
+            stats.note_large(count, size / count)
         totals.puts += count
         totals.put_bytes += size
 

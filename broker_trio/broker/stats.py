@@ -9,13 +9,17 @@ tick costs accuracy, not truth. A window keeps a sample every 10 s for 10 minute
 10 minutes for a day; that is 66 + 145 pairs, made only for a counter that has moved.
 """
 
+from bisect import bisect_left
 from collections import deque
+from collections.abc import Sequence
 from typing import Final, NamedTuple, final
 
 import msgspec
 import trio
 
+from broker_trio.model.histogram import MESSAGE_BYTES
 from broker_trio.runtime.seams import Clock
+from broker_trio.store.stats import PUT_TIME_MS
 
 TICK_S: Final = 10.0
 FINE_SPAN_S: Final = 600.0
@@ -23,6 +27,8 @@ COARSE_STEP_S: Final = 600.0
 DAY_S: Final = 86_400.0
 GROUPS_MAX: Final = 50_000  # topic@group pairs that are counted apart; the rest shares one object
 TOPICS_MAX: Final = 50_000
+PUT_TIME: Final = tuple(f"PUT_TIME_{number}" for number in range(len(PUT_TIME_MS) + 1))
+"""Names of the counters of `put_times`."""
 
 
 class Span(NamedTuple):
@@ -70,14 +76,42 @@ class Window:
 
 
 class TopicStats(msgspec.Struct):
-    """Totals of one topic since the process started. Hot code adds to the fields."""
+    """Totals of one topic since the process started. Hot code adds to the first two fields.
+
+    `large`: messages above the first bound of `MESSAGE_BYTES`, by bucket; all others are in the
+    first. `delayed`: the part of all this that asked for a delay.
+    """
 
     puts: int = 0
     put_bytes: int = 0
+    large: list[int] = msgspec.field(default_factory=lambda: [0] * len(MESSAGE_BYTES))
+    delayed: "TopicStats | None" = None
+
+    def note_large(self, count: int, size: float) -> None:
+        """`count` messages of about `size` bytes, above the first bound, were put."""
+        self.large[bisect_left(MESSAGE_BYTES, size) - 1] += count
+
+    def note_delayed(self, size: int) -> None:
+        """One of the messages put, of `size` bytes, asked for a delay."""
+        delayed = self.delayed
+        if delayed is None:
+            delayed = self.delayed = TopicStats()
+        delayed.puts += 1
+        delayed.put_bytes += size
+        if size > MESSAGE_BYTES[0]:
+            delayed.note_large(1, size)
+
+    def sizes(self) -> list[int]:
+        """Messages per bucket of `MESSAGE_BYTES`."""
+        return [self.puts - sum(self.large), *self.large]
 
     def add(self, other: "TopicStats") -> None:
         self.puts += other.puts
         self.put_bytes += other.put_bytes
+        self.large = [one + more for one, more in zip(self.large, other.large, strict=True)]
+        if other.delayed is not None:
+            self.delayed = self.delayed or TopicStats()
+            self.delayed.add(other.delayed)
 
 
 class GroupStats(msgspec.Struct):
@@ -132,6 +166,7 @@ class BrokerStats:
         self.groups: dict[str, GroupStats] = {}
         self.other_topics = TopicStats()  # beyond the limit, and those that were deleted
         self.other_groups = GroupStats()
+        self.put_times: Sequence[int] = ()  # of the store: messages put, by how long that took
         self.started = clock.monotonic()
         self.boot_timestamp_ms = clock.wall_ms()
         self._clock = clock
@@ -205,6 +240,7 @@ class BrokerStats:
         values.append(("BROKER_GET_NUMS", "", totals.gets))
         values.append(("PULL_FOUND", "", totals.get_found))
         values.append(("PULL_MISS", "", totals.get_misses))
+        values += [(PUT_TIME[number], "", count) for number, count in enumerate(self.put_times)]
         return values
 
     def tick(self, now: float) -> None:

@@ -52,7 +52,6 @@ NATIVE_FAMILIES: Final = (
         "Size of stored messages, body and overhead.",
         _IN,
         "bytes",
-        status=_LATER,
         buckets=MESSAGE_BYTES,
     ),
     Family(

@@ -192,6 +192,7 @@ class Connection:
             return
         assert self._nursery is not None
         self._tasks += 1
+        self._stats.wait(self._dispatcher.processor_of(request.command.code), 1)
         self._nursery.start_soon(self._run_later, request, later)
 
     async def _run_later(self, request: Request, later: Later) -> None:
@@ -199,6 +200,7 @@ class Connection:
             result = await settle(later)
         finally:
             self._tasks -= 1
+            self._stats.wait(self._dispatcher.processor_of(request.command.code), -1)
         if isinstance(result, Parked):
             self._park(request)
         else:

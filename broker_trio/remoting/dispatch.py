@@ -127,6 +127,10 @@ class Dispatcher:
         self.long = frozenset(code for code, one in self.routes.items() if one.processor == "admin")
         """Codes whose handlers may walk a whole table: nobody gets two of them in one go."""
 
+    def processor_of(self, code: int) -> str:
+        """The family of a code that has a route."""
+        return self.routes[code].processor
+
     def dispatch(self, request: Request) -> Response | Parked | Later:
         """Never raises for what a peer can send; anything else is our bug and ends the process."""
         command = request.command
@@ -149,10 +153,10 @@ def answer_to(error: Refused | msgspec.ValidationError | RemoteProtocolError) ->
 
 
 async def settle(later: Later) -> Response | Parked:
-    """What a `Later` answers (or that it parked), or the error that it ended with: a peer's question ends no process.
+    """What a `Later` answers (or that it parked), or the error that it ended with.
 
-    `OSError`: the device could not read what was asked for; whoever asks for something else is
-    served as before.
+    A peer's question ends no process. `OSError`: the device could not read what was asked for;
+    whoever asks for something else is served as before.
     """
     try:
         return await later()

@@ -25,13 +25,14 @@ class CodeStats:
 
 
 class RemotingStats:
-    """Counters of all connections of one server. Only ever grow, but for the four gauges."""
+    """Counters of all connections of one server. Only ever grow, but for the gauges."""
 
     def __init__(self) -> None:
         self.connections = 0  # gauge
         self.buffered_bytes = 0  # gauge: unfinished frames
         self.outbound_bytes = 0  # gauge: answers that no peer has taken yet
         self.parked = 0  # gauge: requests waiting for a flush or a message
+        self.waiting: dict[str, int] = {}  # gauges: requests that became tasks, by processor
         self.accepted = 0
         self.bytes_in = 0
         self.bytes_out = 0
@@ -56,6 +57,10 @@ class RemotingStats:
         stats.count += 1
         stats.sum_s += seconds
         stats.buckets[bisect_left(LATENCY_BOUNDS_S, seconds)] += 1
+
+    def wait(self, processor: str, change: int) -> None:
+        """A request begins (1) or ends (-1) to wait in a task."""
+        self.waiting[processor] = self.waiting.get(processor, 0) + change
 
     def protocol_error(self, error: RemoteProtocolError) -> None:
         """Count a closed connection by the kind of its error."""

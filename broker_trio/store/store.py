@@ -61,7 +61,8 @@ class Store:
 
         `accept_damage`: open although messages that were on disk are gone; an operator's decision.
         """
-        self._disk, self.entropy = disk, entropy
+        self._disk, self._clock, self.entropy = disk, clock, entropy
+        self._put_count = 0  # messages whose write was timed
         self._sync = config.flush_disk_type == "SYNC_FLUSH"
         self.stats = StoreStats()
         self.log = CommitLog(disk, config, self.stats)
@@ -145,7 +146,14 @@ class Store:
 
         Before any answer to it is sent. Raises `StoreFailed`.
         """
-        self.log.write_out()
+        count = self.stats.appended_count - self._put_count
+        if count:
+            begun = self._clock.monotonic()
+            self.log.write_out()
+            self.stats.put(count, self._clock.monotonic() - begun)
+            self._put_count += count
+        else:
+            self.log.write_out()
         if self._sync:
             self._flusher.kick()
         else:
@@ -192,6 +200,11 @@ class Store:
         """Bytes appended that readers do not see yet."""
         pending = self._dispatcher.pending
         return self.log.max_offset - pending[0].physical_offset if pending else 0
+
+    @property
+    def flush_waiting_count(self) -> int:
+        """Sends that wait for their fsync."""
+        return self._flusher.waiting_count
 
     # -- running ----------------------------------------------------------------------------------
 

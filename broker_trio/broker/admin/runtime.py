@@ -161,7 +161,7 @@ class RuntimeAdmin:
                 **runtime_table.process(
                     self._stats.boot_timestamp_ms, uptime, active=self._config.broker_id == 0
                 ),
-                **runtime_table.traffic(self._stats),
+                **runtime_table.traffic(self._stats, self._store.stats.put_ms_max),
                 **runtime_table.storage(self._store, self._disk.usage(), earliest),
                 **runtime_table.schedule(self._schedule.progress()),
             }

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from broker_trio.broker.schedule import Progress
-from broker_trio.broker.stats import BrokerStats
+from broker_trio.broker.stats import PUT_TIME, BrokerStats
 from broker_trio.runtime.seams import Usage
 from broker_trio.store.store import Store
 from broker_trio.wire.command import OUR_VERSION
@@ -68,12 +68,15 @@ def tps(stats: BrokerStats, *counters: str) -> str:
     return " ".join(repr(round(rate, 3)) for rate in rates)
 
 
-def traffic(stats: BrokerStats) -> dict[str, str]:
-    """What was put and got. An append takes microseconds here, so its times are all in the first
-    class; waiting for a flush is no part of it, as with RocketMQ."""
-    totals, minute = stats.totals, stats.span("BROKER_PUT_NUMS", "", 60.0)
+def traffic(stats: BrokerStats, put_ms_max: float = 0.0) -> dict[str, str]:
+    """What was put and got. `put_ms_max`: the longest put since the start.
+
+    A message's put is the write that brought it to the page cache, with others of its read; waiting
+    for a flush is no part of it, as with RocketMQ. The distribution is of the last minute.
+    """
+    totals = stats.totals
     average = totals.put_bytes / totals.puts if totals.puts else 0.0
-    counts = (int(minute.sum), *(0 for _ in PUT_TIMES[1:]))
+    counts = [int(stats.span(name, "", 60.0).sum) for name in PUT_TIME]
     return {
         "putTps": tps(stats, "BROKER_PUT_NUMS"),
         "getFoundTps": tps(stats, "PULL_FOUND"),
@@ -84,7 +87,7 @@ def traffic(stats: BrokerStats) -> dict[str, str]:
         "putMessageTimesTotal": str(max(totals.puts, 1)),
         "putMessageSizeTotal": str(totals.put_bytes),
         "putMessageAverageSize": repr(round(average, 3)),
-        "putMessageEntireTimeMax": "0",
+        "putMessageEntireTimeMax": str(int(put_ms_max)),
         "getMessageEntireTimeMax": "0",
         "putMessageDistributeTime": "".join(
             f"[{name}]:{count} " for name, count in zip(PUT_TIMES, counts, strict=True)

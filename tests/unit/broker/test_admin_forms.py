@@ -8,6 +8,7 @@ from broker_trio.broker.admin.topics import merged_attributes, parse_attributes
 from broker_trio.broker.stats import BrokerStats
 from broker_trio.model.errors import Refused
 from broker_trio.runtime.seams import Usage
+from broker_trio.store.stats import StoreStats
 from broker_trio.testing.sim_clock import ManualClock
 
 
@@ -34,6 +35,28 @@ def test_the_distribution_of_put_times_parses_as_the_exporter_does_it():
     pairs = [piece.split(":") for piece in text.split(" ") if piece]
     assert len(pairs) == 13
     assert all(name[0] == "[" and name[-1] == "]" and count.isdigit() for name, count in pairs)
+
+
+def test_put_times_are_of_the_last_minute_and_the_maximum_of_all():
+    """Each message of a batch took as long as the write that brought all of them in."""
+    clock, store = ManualClock(), StoreStats()
+    stats = BrokerStats(clock)
+    stats.put_times = store.put_times
+    store.put(9, 1.0)
+    for _ in range(7):
+        clock.advance(10)
+        stats.tick(clock.monotonic())
+    for count, seconds in ((3, 0.0004), (5, 0.002), (2, 0.01), (1, 0.6), (4, 99.0)):
+        store.put(count, seconds)
+    clock.advance(10)
+    stats.tick(clock.monotonic())
+    table = runtime_table.traffic(stats, store.put_ms_max)
+    assert table["putMessageEntireTimeMax"] == "99000"
+    text = table["putMessageDistributeTime"]
+    counts = dict(piece.split(":") for piece in text.split(" ") if piece)
+    assert {name: count for name, count in counts.items() if count != "0"} == {
+        "[<=0ms]": "3", "[0~10ms]": "7", "[500ms~1s]": "1", "[10s~]": "4",
+    }  # fmt: skip
 
 
 def test_rates_are_three_doubles_and_every_number_parses():

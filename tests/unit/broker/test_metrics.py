@@ -105,7 +105,53 @@ async def test_lag_is_there_without_any_consumer_connected(parts: Parts) -> None
     assert found["rocketmq_consumer_ready_messages", *labels] == 1
     assert found["brokertrio_consumer_offset", "orders", "g"] == 2
     assert found["brokertrio_topic_offset", "orders"] == 12
-    assert found["rocketmq_messages_in_total", "orders", "NORMAL", "false"] == 12
+    assert found["rocketmq_messages_in_total", "orders", "normal", "false"] == 12
+
+
+def sized(parts: Parts) -> dict[tuple[str, ...], tuple[tuple[int, ...], float]]:
+    """Counts and bytes of the size histograms by topic and type."""
+    return {
+        found.labels[:2]: found.value
+        for found in broker_samples(parts, USAGE, 1_000_000)
+        if found.name == "rocketmq_message_size" and isinstance(found.value, Distribution)
+    }
+
+
+async def test_messages_are_told_apart_by_type_and_size(parts: Parts) -> None:
+    """The topic's declared type, and delays by the messages themselves; sums are of each type."""
+    stats = parts.stats.topic("orders")
+    stats.puts, stats.put_bytes = 5, 7_000
+    stats.note_large(1, 4_096)
+    stats.note_delayed(100)
+    stats.note_delayed(5_000)
+    stats.note_large(1, 5_000)
+    found = values(parts)
+    assert found["rocketmq_messages_in_total", "orders", "normal", "false"] == 3
+    assert found["rocketmq_messages_in_total", "orders", "delay", "false"] == 2
+    assert found["rocketmq_throughput_in_total", "orders", "delay", "false"] == 5_100
+    assert sized(parts)["orders", "normal"] == ((2, 1, 0, 0, 0, 0, 0), 1_900)
+    assert sized(parts)["orders", "delay"] == ((1, 0, 1, 0, 0, 0, 0), 5_100)
+    for declared in ("FIFO", "DELAY"):
+        attributes = {"message.type": declared}
+        parts.topics.put(TopicConfig("orders", 2, 2, attributes=attributes))
+        found = values(parts)
+        whole = 3 if declared == "FIFO" else 5
+        assert found["rocketmq_messages_in_total", "orders", declared.lower(), "false"] == whole
+
+
+async def test_watermarks_are_what_waits(parts: Parts) -> None:
+    """Tasks by processor, and sends that wait for their fsync, under RocketMQ's names."""
+    stats = RemotingStats()
+    stats.wait("query", 1)
+    stats.wait("query", 1)
+    stats.wait("query", -1)
+    stats.wait("pull", 1)
+    stats.wait("pull", -1)
+    found = {one.labels[-1]: one.value for one in remoting_samples(stats) if "water" in one.name}
+    assert found == {"query_message": 1, "pull": 0}
+    put(parts, 0, 1)
+    parts.store.when_durable(parts.store.log.max_offset, lambda _: None)
+    assert values(parts)["rocketmq_processor_watermark", "async_put"] == 1
 
 
 async def test_lag_is_never_below_zero(parts: Parts) -> None:
