@@ -72,6 +72,7 @@ class Machine:
         self.timing, self.witnesses = timing, tuple(dict.fromkeys(witnesses))
         self.must_renew = self._must_renew()
         self.paused_until = NEVER
+        self.held = False  # while a record is being made
         self.following: Record | None = None  # the owner's record, under which its bytes come
         self.agreed = False  # the other member confirmed the current epoch (handover)
         self._witness_sent: dict[str, float] = {}
@@ -207,11 +208,16 @@ class Machine:
             self.tick(now)
 
     @property
+    def witnesses_until(self) -> float:
+        """When the lease of a majority of the witnesses ends."""
+        return self._majority_sent() + self.timing.lease_s
+
+    @property
     def lease_until(self) -> float:
         """When the lease ends; in the past where there is none."""
         if self.unleased is not None and self.unleased == self.current.epoch:
             return float("inf")
-        return max(self._member_sent, self._majority_sent()) + self.timing.lease_s
+        return max(self._member_sent + self.timing.lease_s, self.witnesses_until)
 
     def _majority_sent(self) -> float:
         """The youngest time from which on a majority of the witnesses confirmed."""
@@ -235,7 +241,7 @@ class Machine:
             line = EpochStart(proposed.epoch, proposed.start)
             epochs = pair.with_line(self.state.epochs, line)
             self._change(settled=proposed, proposed=None, epochs=epochs)
-        elif now >= self.paused_until:
+        elif now >= self.paused_until and not self.held:
             self._writable_until = self.lease_until
 
     def _wait_s(self) -> float:
@@ -279,6 +285,8 @@ class Machine:
             return Refused(ResponseCode.NO_PERMISSION, text)
         if state.proposed is not None or self.unsaved is not None:
             return Refused(code, f"epoch {self.current.epoch} is proposed and not yet in force")
+        if self.held:
+            return Refused(code, "a record of the pair is being made")
         if now < self.paused_until:
             return Refused(code, f"paused for a switchover, {self.paused_until - now:.1f} s left")
         return Refused(code, self._no_lease())
@@ -400,6 +408,21 @@ class Machine:
     def resume(self) -> None:
         """End a pause before its time."""
         self.paused_until = NEVER
+
+    def hold(self, *, held: bool) -> None:
+        """Write nothing while the log is brought to the disk for a record."""
+        self.held = held
+        self._writable_until = NEVER
+
+    def revert(self) -> None:
+        """What is not on disk cannot be brought there: it never was decided.
+
+        Nobody heard of it. An owner goes on in a new epoch only (rule 8), as after a restart.
+        """
+        self.state = self.kept
+        self.must_renew = self._must_renew()
+        self._writable_until = NEVER
+        self._forget()
 
     def fence(self, *, fenced: bool) -> None:
         """Own nothing until told otherwise; removes abilities only."""
