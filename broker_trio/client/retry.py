@@ -13,6 +13,7 @@ of those queues move, and all clients that know the same queues agree.
 """
 
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 from typing import Final, final
 from zlib import crc32
 
@@ -104,10 +105,15 @@ def queue_of_key(queues: Sequence[MessageQueue], key: str) -> MessageQueue:
     seed = crc32(key.encode("utf-8", "surrogatepass"))
 
     def weight(queue: MessageQueue) -> tuple[int, str, int]:
-        of_queue = crc32(queue.broker_name.encode("utf-8", "replace"), queue.queue_id)
-        return (_mixed(seed << 32 | of_queue), queue.broker_name, queue.queue_id)
+        name, queue_id = queue.broker_name, queue.queue_id
+        return (_mixed(seed ^ _seed_of(name, queue_id)), name, queue_id)
 
     return max(queues, key=weight)
+
+
+@lru_cache(4_096)
+def _seed_of(broker_name: str, queue_id: int) -> int:
+    return _mixed(crc32(broker_name.encode("utf-8", "replace")) << 32 | queue_id)
 
 
 def _mixed(value: int) -> int:

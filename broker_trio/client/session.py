@@ -9,6 +9,11 @@
             ── events       what the program may want to see
             ── tasks        everything that runs beside the program, ended with the client
 
+    async with session ── host task ── shield ── connections, tasks
+
+The host's shield keeps connections alive while the program is being cancelled, so that leaving can
+still say good-bye; `__aexit__` always ends the host, within `leave_timeout_s`.
+
 A body's own exception leaves `async with` as it is, never inside a group: what the client's tasks
 do on purpose is told by events, so a group comes out only of a bug.
 """
@@ -59,6 +64,9 @@ class Session:
         self.heartbeat = Heartbeat(self.client_id, self.calls, self.routes, self.events, options)
         self.routes.on_change = self.heartbeat.news
         self.tasks = anyio.create_task_group()
+        self._outer = anyio.create_task_group()
+        self._shield = anyio.CancelScope(shield=True)
+        self._ready = anyio.Event()
         self._hooks: dict[int, Hook] = {}
         self._lost: set[str] = set()
 
@@ -84,11 +92,23 @@ class Session:
     # ---- life
 
     async def __aenter__(self) -> Self:
-        await self.remoting.__aenter__()
-        await self.tasks.__aenter__()
-        self.start_soon(self.routes.poll)
-        self.start_soon(self.heartbeat.run)
+        await self._outer.__aenter__()
+        self._outer.start_soon(self._host)
+        try:
+            await self._ready.wait()
+        except BaseException as error:  # cancelled: nobody will call __aexit__
+            self._shield.cancel()
+            if not await self._outer.__aexit__(type(error), error, error.__traceback__):
+                raise
         return self
+
+    async def _host(self) -> None:
+        with self._shield:
+            async with self.remoting, self.tasks:
+                self.start_soon(self.routes.poll)
+                self.start_soon(self.heartbeat.run)
+                self._ready.set()
+                await anyio.sleep_forever()
 
     async def __aexit__(
         self,
@@ -97,20 +117,16 @@ class Session:
         trace: TracebackType | None,
     ) -> bool | None:
         """Say good-bye within `leave_timeout_s`, end every task, close every connection."""
-        ours = error is None or isinstance(error, Exception)  # else a cancellation: its scope's
-        passed = (None, None, None) if ours else (kind, error, trace)
-        swallowed: bool | None = False
         try:
             with anyio.move_on_after(self.options.leave_timeout_s, shield=True):
                 await self.heartbeat.leave()
         finally:
             self.events.close()
-            self.tasks.cancel_scope.cancel()
-            try:
-                swallowed = await self.tasks.__aexit__(*passed)
-            finally:
-                await self.remoting.__aexit__(None, None, None)
-        return swallowed if not ours else False
+            self._shield.cancel()
+            if isinstance(error, Exception):  # the program's own: as it is, in no group
+                kind = error = trace = None
+            swallowed = await self._outer.__aexit__(kind, error, trace)
+        return swallowed if error is not None else False
 
     # ---- what connections tell
 
