@@ -17,10 +17,14 @@ from broker_trio.client.session import Session
 
 if TYPE_CHECKING:
     from broker_trio.client.codecs import Codec
+    from broker_trio.client.consumer_options import SubscribeNames
+    from broker_trio.client.consumers import Consumers
     from broker_trio.client.events import EventStream
     from broker_trio.client.message import Delay, Message
     from broker_trio.client.producer import Producer
+    from broker_trio.client.pull import Puller
     from broker_trio.client.receipt import Receipt
+    from broker_trio.client.subscribe import Subscription
     from broker_trio.model.route import MessageQueue
 
 T = TypeVar("T")
@@ -88,6 +92,7 @@ class Client:
         self.nameservers, self.options = tuple(nameservers), options
         self._session: Session | None = None
         self._producer: Producer | None = None
+        self._consumers: Consumers | None = None
 
     @property
     def session(self) -> Session:
@@ -111,7 +116,7 @@ class Client:
         trace: TracebackType | None,
     ) -> bool | None:
         session = self.session
-        self._session = self._producer = None
+        self._session = self._producer = self._consumers = None
         return await session.__aexit__(kind, error, trace)
 
     @property
@@ -252,3 +257,37 @@ class Client:
             queue=queue,
             timeout_s=timeout_s,
         )
+
+    # ---- consuming
+
+    def subscribe(
+        self,
+        topics: str | Iterable[str],
+        *,
+        group: str,
+        filter: str = "*",  # noqa: A002 -- what RocketMQ calls it
+        **named: Unpack["SubscribeNames"],
+    ) -> "Subscription":
+        """A member of `group`, to be entered by `async with` and then iterated over.
+
+        `filter` is `*` or tags: `TagA || TagB`. The other arguments are those of `ConsumerOptions`:
+        `ordered`, `mode`, `start`, `concurrency`, `retries_max`, `prefetch` and more.
+
+        Raises `InvalidArgument` at once; entering raises `NoRoute` for a topic that does not exist
+        and `GroupTaken` where this client is in the group already.
+        """
+        from broker_trio.client.consumer_options import ConsumerOptions  # noqa: PLC0415
+        from broker_trio.client.tag_filter import filters_of  # noqa: PLC0415
+
+        options = ConsumerOptions(group=group, filters=filters_of(topics, filter), **named)
+        if self._consumers is None:
+            from broker_trio.client.consumers import Consumers  # noqa: PLC0415
+
+            self._consumers = Consumers(self.session)
+        return self._consumers.subscribe(options)
+
+    def pull(self, group: str) -> "Puller":
+        """Queues and offsets in your own hands, in the name of `group`. Raises `InvalidName`."""
+        from broker_trio.client.pull import Puller  # noqa: PLC0415
+
+        return Puller(self.session, group)

@@ -167,10 +167,17 @@ class GroupCalls:
         )
 
     async def send_back(
-        self, address: str, message: MessageExt, level: int, retries_max: int | None = None
+        self,
+        address: str,
+        message: MessageExt,
+        level: int,
+        *,
+        retries_max: int | None = None,
+        cause: str | None = None,
     ) -> None:
         """The broker that stores the message keeps it for later: delay `level`, 0 = by the number
         of attempts so far, `REJECT` = to the dead letters now. `retries_max`: the group's if None.
+        `cause` is kept with it, by brokers of ours.
         """
         header = ConsumerSendMsgBackRequestHeader(
             offset=message.physical_offset,
@@ -179,6 +186,7 @@ class GroupCalls:
             origin_msg_id=message.message_id,
             origin_topic=message.topic,
             max_reconsume_times=retries_max,
+            cause=cause,
         )
         await self._calls.ask(address, RequestCode.CONSUMER_SEND_MSG_BACK, header)
 

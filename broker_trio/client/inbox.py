@@ -31,6 +31,7 @@ class Inbox:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        self.parts = 0  # queues that are ours, also those that are not held yet
         self._queues: dict[MessageQueue, ProcessQueue] = {}
         self._line: deque[ProcessQueue] = deque()
         self._in_line: set[int] = set()
@@ -51,7 +52,7 @@ class Inbox:
     @property
     def limits(self) -> Limits:
         """What each of the queues may hold now."""
-        return self._limits.shared(len(self._queues))
+        return self._limits.shared(max(self.parts, len(self._queues)))
 
     @property
     def handed(self) -> int:

@@ -29,6 +29,10 @@ class LockTable:
         for queue in queues:
             self._asked[queue] = max(asked, self._asked.get(queue, asked))
 
+    def renewed(self, queues: Iterable[MessageQueue], asked: float) -> None:
+        """The same for those that were not given back meanwhile."""
+        self.granted([queue for queue in queues if queue in self._asked], asked)
+
     def denied(self, queues: Iterable[MessageQueue]) -> list[MessageQueue]:
         """Another member has them now; those that were ours until then."""
         return [queue for queue in queues if self._asked.pop(queue, None) is not None]
