@@ -23,6 +23,7 @@ from typing import Final, final
 import trio
 
 from broker_trio.broker.app import BrokerApp
+from broker_trio.client.options import OptionNames
 from broker_trio.namesrv.app import NameserverApp
 from broker_trio.remoting.client import ByteStream, connect_tcp
 from broker_trio.runtime.clock import RealClock
@@ -148,3 +149,6 @@ class LoopbackMachines:
 
     async def connect(self, address: str) -> ByteStream:
         return await connect_tcp(address)
+
+    def client_options(self) -> OptionNames:
+        return {}  # real sockets and the real clock are what clients have anyway

@@ -24,6 +24,7 @@ class FolderFile:
 
     def __init__(self, file: File, disk: "FolderDisk") -> None:
         self._file, self._disk, self._life = file, disk, disk.life
+        disk.files[self] = None
 
     @property
     def path(self) -> str:
@@ -66,6 +67,7 @@ class FolderFile:
         self._alive()
 
     def close(self) -> None:
+        self._disk.files.pop(self, None)
         self._file.close()
 
 
@@ -79,13 +81,16 @@ class FolderDisk:
         self.life = 0  # grows by each crash: handles of an earlier one are dead
         self.up = True
         self.full = False
+        self.files: dict[FolderFile, None] = {}  # open ones: a kernel closes those of the dead
 
     # ---- the machine's side
 
     def crash(self) -> None:
-        """kill -9: the process's handles are dead, and its lock is gone."""
+        """kill -9: the process's handles are dead and closed, and its lock is gone."""
         self.life += 1
         self.up = False
+        for file in list(self.files):
+            file.close()
         self._disk.close()
 
     def restart(self) -> None:

@@ -17,6 +17,7 @@ from broker_trio.testing.folder_disk import FolderDisk
 from broker_trio.testing.loopback import Loopback
 from broker_trio.testing.shape import App, NotRunning
 from broker_trio.testing.sim_disk import SimDisk
+from broker_trio.testing.world import cancelled_part
 
 READY_S: Final = 10.0
 
@@ -71,8 +72,10 @@ class Program:
             with self._scope:
                 await self._run()
         except BaseException as error:
-            if not self._killed or _holds(error, trio.Cancelled):
+            if not self._killed:
                 raise
+            if _cancelled(error):  # with the whole test: that goes on, its own last words do not
+                raise cancelled_part(error) from None
         finally:
             self._die()
             self._stopped.set()
@@ -111,7 +114,7 @@ class Program:
         await self._stopped.wait()
 
 
-def _holds(error: BaseException, kind: type[BaseException]) -> bool:
+def _cancelled(error: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):
-        return any(_holds(inner, kind) for inner in error.exceptions)
-    return isinstance(error, kind)
+        return error.subgroup(trio.Cancelled) is not None
+    return isinstance(error, trio.Cancelled)

@@ -1,6 +1,7 @@
 """What a test holds in its hands: a running cluster, where it is, and what can be done to it.
 
-    rocketmq.url, .nameserver, .address          where clients connect
+    async with rocketmq.connect() as mq: …       the Python client
+    rocketmq.url, .nameserver, .address          where any other one connects
     rocketmq.messages("orders")                  what is stored, for assertions
     await rocketmq.create_topic("orders", queues=1)
 
@@ -14,11 +15,13 @@ The same for programs on real loopback sockets (embedded.py) and in a simulated 
 (simulated.py): what differs is behind `Machines`.
 """
 
-from typing import final
+from typing import Unpack, final
 
 from broker_trio.broker.app import BrokerApp
 from broker_trio.broker.parts import Parts
-from broker_trio.model.message import MessageExt
+from broker_trio.client.connect import Client, connect
+from broker_trio.client.options import OptionNames
+from broker_trio.client.received import Received
 from broker_trio.model.names import dlq_topic
 from broker_trio.model.route import Perm
 from broker_trio.model.topic import TopicConfig
@@ -67,9 +70,19 @@ class RocketMQ:
         """For `broker_trio.connect`."""
         return f"rocketmq://{','.join(self.nameservers)}"
 
+    def connect(self, **options: Unpack[OptionNames]) -> Client:
+        """`broker_trio.connect(rocketmq.url, …)`, in this cluster's network and time.
+
+        To be entered by `async with`; any number of them. Real clients of embedded clusters may
+        also connect by `url`; in a simulated one this is the only way in.
+        """
+        every: OptionNames = self.machines.client_options()
+        every.update(options)
+        return connect(self.nameservers, **every)
+
     # ---- what is in it
 
-    def messages(self, topic: str, *, broker: str | None = None) -> list[MessageExt]:
+    def messages(self, topic: str, *, broker: str | None = None) -> list[Received]:
         """All stored messages of a topic that consumers can see, in the order they were stored.
 
         Brokers one after the other, or only one. Delayed messages appear when they are due. Raises
@@ -77,10 +90,12 @@ class RocketMQ:
         """
         names = self.options.broker_names if broker is None else [self._broker(broker)]
         return [
-            message for name in names for message in stored_messages(self.parts(name).store, topic)
+            message
+            for name in names
+            for message in stored_messages(self.parts(name).store, name, topic)
         ]
 
-    def dead_letters(self, group: str) -> list[MessageExt]:
+    def dead_letters(self, group: str) -> list[Received]:
         """What the group's consumers gave up, or rejected."""
         return self.messages(dlq_topic(group))
 

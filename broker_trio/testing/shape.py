@@ -15,7 +15,8 @@ from typing import Final, Literal, Protocol, Self, final
 
 from broker_trio.broker.app import BrokerApp
 from broker_trio.broker.config import BrokerConfig, HttpSection, TopicsSection
-from broker_trio.model.message import MessageExt
+from broker_trio.client.options import OptionNames
+from broker_trio.client.received import Received
 from broker_trio.namesrv.app import NameserverApp
 from broker_trio.namesrv.config import HttpSection as NameserverHttp
 from broker_trio.namesrv.config import NameserverConfig
@@ -182,6 +183,10 @@ class Machines(Protocol):
         """A connection of the test's own to one of the programs, for `RemotingClient`."""
         ...
 
+    def client_options(self) -> OptionNames:
+        """What a new client must be told to live in the same world."""
+        ...
+
 
 @final
 class Fault:
@@ -208,14 +213,14 @@ class Fault:
         self.end()
 
 
-def stored_messages(store: Store, topic: str) -> list[MessageExt]:
+def stored_messages(store: Store, broker: str, topic: str) -> list[Received]:
     """Every readable message of a topic, in the order in which the broker stored them."""
     found = [
-        decode_record(record)
+        Received(decode_record(record), broker)
         for queue in store.queues.queues_of(topic)
         for record in _records(store, topic, queue.queue_id)
     ]
-    return sorted(found, key=lambda message: message.physical_offset)
+    return sorted(found, key=lambda message: message.record.physical_offset)
 
 
 def _records(store: Store, topic: str, queue_id: int) -> list[bytes]:

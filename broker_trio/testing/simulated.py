@@ -20,6 +20,7 @@ import trio
 from trio.testing import MockClock
 
 from broker_trio.broker.app import BrokerApp
+from broker_trio.client.options import OptionNames
 from broker_trio.namesrv.app import NameserverApp
 from broker_trio.remoting.bridge import through
 from broker_trio.remoting.client import ByteStream
@@ -27,6 +28,7 @@ from broker_trio.runtime.loop_lag import LoopLag
 from broker_trio.testing.logs import to_logging
 from broker_trio.testing.rocketmq import RocketMQ
 from broker_trio.testing.shape import App, NotRunning, Options, Serving, nobody, ungrouped
+from broker_trio.testing.sim_clock import SimClock
 from broker_trio.testing.sim_device import CAPACITY_BYTES
 from broker_trio.testing.sim_network import DELAY_S
 from broker_trio.testing.simulate import seeded_scheduler
@@ -112,7 +114,8 @@ class SimulatedMachines:
         self.serving: Serving = nobody
         self._apps: dict[str, App] = {}
         self._ready: dict[str, trio.Event] = {}
-        self._client = through(world.network.host(TEST))
+        self._client, self._clients = through(world.network.host(TEST)), 0
+        self._clock = SimClock()
         for name in options.nameserver_names:
             world.node(name, partial(self._live, self._nameserver))
         for name in options.broker_names:
@@ -190,6 +193,14 @@ class SimulatedMachines:
 
     async def connect(self, address: str) -> ByteStream:
         return await self._client(address)
+
+    def client_options(self) -> OptionNames:
+        self._clients += 1
+        return {
+            "connect": self._client,
+            "wall_ms": self._clock.wall_ms,
+            "entropy": self.world.rng(f"client/{self._clients}"),
+        }
 
 
 def _lag_of(app: App) -> LoopLag:

@@ -16,11 +16,13 @@ from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any, Final, TypeVar, final
+from typing import Any, Final, TypeVar, Unpack, final
 
 import trio
 
-from broker_trio.model.message import MessageExt
+from broker_trio.client.connect import Client, connect
+from broker_trio.client.options import OptionNames
+from broker_trio.client.received import Received
 from broker_trio.testing.embedded import open_embedded
 from broker_trio.testing.rocketmq import RocketMQ
 from broker_trio.testing.shape import Fault, Options
@@ -161,10 +163,16 @@ class ThreadedRocketMQ:
         self.addresses, self.nameservers = rocketmq.addresses, rocketmq.nameservers
         self.url = rocketmq.url
 
-    def messages(self, topic: str, *, broker: str | None = None) -> list[MessageExt]:
+    def connect(self, **options: Unpack[OptionNames]) -> Client:
+        """`broker_trio.connect(rocketmq.url, …)`, for the loop of the test. A test without one
+        uses `broker_trio.client.blocking.connect(rocketmq.url)`.
+        """
+        return connect(self.nameservers, **options)
+
+    def messages(self, topic: str, *, broker: str | None = None) -> list[Received]:
         return self._loop.call(lambda: self._rocketmq.messages(topic, broker=broker))
 
-    def dead_letters(self, group: str) -> list[MessageExt]:
+    def dead_letters(self, group: str) -> list[Received]:
         return self._loop.call(lambda: self._rocketmq.dead_letters(group))
 
     def create_topic(self, topic: str, *, queues: int = 1) -> None:

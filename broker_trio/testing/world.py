@@ -125,6 +125,8 @@ class Node:
                 await self._main(self)
         except BaseException as error:
             if not self._ended_by(error):
+                if self._killed:  # and cancelled with the world: only that goes on
+                    raise cancelled_part(error) from None
                 raise
         finally:
             if not self._killed:
@@ -169,6 +171,15 @@ class Node:
         self.kill(power=power)
         await self.stopped()
         self.start()
+
+
+def cancelled_part(error: BaseException) -> BaseException:
+    """What Trio needs to see again of an error that holds a cancellation; the rest is dropped."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    part = error.subgroup(trio.Cancelled)
+    assert part is not None, "nothing was cancelled"
+    return part
 
 
 def _leaves(error: BaseException) -> list[BaseException]:

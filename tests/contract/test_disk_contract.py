@@ -1,4 +1,5 @@
-"""Every Disk against the same suite: the real one with and without RWF_NOWAIT, and the simulator.
+"""Every Disk against the same suite: the real one with and without RWF_NOWAIT, the simulator, and
+the folder of a test.
 
 The real ones use worker threads, so none of this runs in virtual time; the simulated device has no
 latency here instead.
@@ -12,6 +13,7 @@ import pytest
 
 from broker_trio.runtime.disk import RealDisk
 from broker_trio.testing.contracts.disk import DiskContract
+from broker_trio.testing.folder_disk import FolderDisk
 from broker_trio.testing.sim_disk import SimDisk
 
 
@@ -47,3 +49,13 @@ class TestColdSimDisk(DiskContract):
         disk = SimDisk(random.Random(2), cold=0.5)
         disk.slow = 0.0
         return disk
+
+
+class TestFolderDisk(DiskContract):
+    """What an embedded broker has in a test's own folder."""
+
+    @pytest.fixture
+    def disk(self, tmp_path: Path) -> Iterator[FolderDisk]:
+        disk = FolderDisk(str(tmp_path))
+        yield disk
+        disk.crash()

@@ -236,6 +236,17 @@ print(*sorted(set(sys.modules) - before))
     assert loaded == ["broker_trio", "broker_trio.testing", "broker_trio.testing.plugin"]
 
 
+def test_the_public_names_are_where_the_manual_says() -> None:
+    """`broker_trio.testing` has them, each at its first use, and says no to others."""
+    assert broker_trio.testing.open_embedded is open_embedded
+    names = set(dir(broker_trio.testing))
+    assert {"Options", "RocketMQ", "open_simulated", "open_threaded"} <= names
+    for name in broker_trio.testing._HOME_OF:
+        assert getattr(broker_trio.testing, name) is not None
+    with pytest.raises(AttributeError, match="open_sesame"):
+        broker_trio.testing.open_sesame  # noqa: B018
+
+
 @pytest.mark.slow
 def test_a_cluster_starts_in_50_ms() -> None:
     """Nameserver and broker, until the broker is registered; the median, imports apart."""
