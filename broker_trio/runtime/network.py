@@ -158,4 +158,7 @@ class RealNetwork:
         except OSError as error:
             sock.close()
             raise _named(error, f"listen on {address}") from error
+        except BaseException:  # cancelled while it waited for its address
+            sock.close()
+            raise
         return TcpListener(sock)
