@@ -5,7 +5,7 @@ or an administrator made it. The forbidden table beside it bars single topics to
 353): `group -> topic -> permission bits that are taken away`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, final
 
 import msgspec
@@ -124,6 +124,22 @@ class Groups:
             return False
         self._changed()
         return True
+
+    def adopt(
+        self,
+        version: DataVersion,
+        put: list[SubscriptionGroupConfig],
+        delete: Iterable[str],
+        forbidden: dict[str, dict[str, int]],
+    ) -> None:
+        """Take over a master's changes with its version, unchecked; `forbidden` is all of it."""
+        for group in delete:
+            self.table.pop(group, None)
+        self.table.update((config.group_name, config) for config in put)
+        self.forbidden.clear()
+        self.forbidden.update(forbidden)
+        self.data_version = version
+        self.file.touch()
 
     def disable_consume(self, group: str) -> None:
         """Set `consumeEnable` false: its members get 16 until an administrator turns it on."""

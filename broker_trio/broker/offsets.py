@@ -70,6 +70,8 @@ class ConsumerOffsets:
         self.entries = 0
         self.backwards = 0
         self.refused = 0
+        self.watched: list[set[str]] = []  # whoever passes changes on: keys that changed
+        self.reset_counts: dict[str, int] = {}  # how often a key was reset: a merge compares it
         self._resets: dict[str, dict[int, int]] = {}
         self._pulled: dict[str, dict[int, int]] = {}
         self._clock = clock
@@ -124,7 +126,12 @@ class ConsumerOffsets:
             self._note_backwards(key, queue_id, before, offset)
         assert queues is not None
         queues[queue_id] = offset
+        self._touched(key)
+
+    def _touched(self, key: str) -> None:
         self.file.touch()
+        for changed in self.watched:
+            changed.add(key)
 
     def _note_backwards(self, key: str, queue_id: int, before: int, offset: int) -> None:
         self.backwards += 1
@@ -156,6 +163,8 @@ class ConsumerOffsets:
         """Move the group's place, and tell the next pull of that queue."""
         key = f"{topic}@{group}"
         self._store(key, queue_id, offset)
+        self.reset_counts[key] = self.reset_counts.get(key, 0) + 1
+        self._touched(key)
         self._resets.setdefault(key, {})[queue_id] = offset
 
     def take_reset(self, group: str, topic: str, queue_id: int) -> int | None:
@@ -204,8 +213,7 @@ class ConsumerOffsets:
             self.entries -= len(self.table.pop(key))
             self._resets.pop(key, None)
             self._pulled.pop(key, None)
-        if keys:
-            self.file.touch()
+            self._touched(key)
 
     def clone(self, source: str, target: str, topic: str) -> int:
         """Give `target` the places of `source`; how many queues that were."""
@@ -227,13 +235,41 @@ class ConsumerOffsets:
                 if offset > end:
                     queues[queue_id] = end  # same keys: the iteration stays valid
                     clamped += 1
+                    self._touched(f"{topic}@{group}")
                     log.warning(
                         "consumer_offset.clamped",
                         topic=topic, group=group, queue_id=queue_id, before=offset, after=end,
                     )  # fmt: skip
-        if clamped:
-            self.file.touch()
         return clamped
+
+    # -- pairs ---------------------------------------------------------------------------------
+
+    def adopt(self, key: str, queues: dict[int, int], resets: int) -> None:
+        """As a slave: this is what the master has for a key; nothing means that it has none."""
+        self.entries += len(queues) - len(self.table.pop(key, ()))
+        if queues:
+            self.table[key] = queues
+        if resets:
+            self.reset_counts[key] = resets
+        self._touched(key)
+
+    def merge(
+        self, key: str, queues: dict[int, int], resets: int, end: Callable[[str, int], int]
+    ) -> int:
+        """As a master: what a returning slave took while it was alone. How many places moved on.
+
+        The further one counts, up to the queue's end here (rule 16: beyond it, the offset was given
+        to other messages), and only if nobody reset the group since.
+        """
+        topic, mine, moved = key.rpartition("@")[0], self.table.get(key, {}), 0
+        if resets < self.reset_counts.get(key, 0):
+            return 0
+        for queue_id, offset in queues.items():
+            bounded = min(offset, end(topic, queue_id))
+            if bounded > mine.get(queue_id, NONE):
+                self._store(key, queue_id, bounded)
+                mine, moved = self.table[key], moved + 1
+        return moved
 
 
 @final

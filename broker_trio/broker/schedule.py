@@ -160,6 +160,7 @@ class Schedule:
         self._durable: dict[int, int] = {}
         self._steps: deque[_Step] = deque()
         self._wake = trio.Event()
+        self._active = True
         store.arrivals.append(self._arrived)
 
     def load(self, *, log_is_empty: bool) -> None:
@@ -200,6 +201,30 @@ class Schedule:
             for level, offset in self.offsets().items()
         ]
 
+    # -- pairs ---------------------------------------------------------------------------------
+
+    def set_active(self, *, active: bool) -> None:
+        """Only a master delivers. It begins where what was delivered is known to be on this disk:
+        the price of a failover is a message twice, never one that was skipped."""
+        if active and not self._active:
+            self._settle()
+            self._steps.clear()
+            self._positions = dict(self._durable)
+            self._wake.set()
+        self._active = active
+
+    def adopt(self, positions: dict[int, int], physical_end: int) -> None:
+        """As a slave: where the master stood when its log ended at `physical_end`."""
+        self._settle()
+        self._steps = deque(step for step in self._steps if step.physical_end < physical_end)
+        self._steps.extend(
+            _Step(physical_end, level, offset)
+            for level, offset in sorted(positions.items())
+            if level in LEVELS
+        )
+        self._settle()
+        self.file.touch()
+
     # -- delivery ------------------------------------------------------------------------------
 
     def _arrived(self, entries: list[Entry]) -> None:
@@ -214,7 +239,7 @@ class Schedule:
         while True:
             self._wake = trio.Event()
             pause = IDLE_S
-            for level in LEVELS:
+            for level in LEVELS if self._active else ():
                 pause = min(pause, await self._deliver_level(level))
             if self._steps:
                 pause = min(pause, LOOK_S)

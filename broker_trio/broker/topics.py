@@ -179,6 +179,15 @@ class Topics:
         self._changed([config])
         return True
 
+    def adopt(self, version: DataVersion, put: list[TopicConfig], delete: Iterable[str]) -> None:
+        """Take over a master's changes with its version, unchecked: what it has, its slave has."""
+        gone = [self.table.pop(topic) for topic in delete if topic in self.table]
+        self.table.update((config.topic_name, config) for config in put)
+        self.data_version = version
+        self.file.touch()
+        for hook in self.on_change:
+            hook([*put, *gone])
+
     def touch(self) -> None:
         """Something that all routes show has changed (the broker's permission): register again."""
         self._changed([])

@@ -21,7 +21,7 @@ import structlog
 import trio
 
 from broker_trio.model.codes import ResponseCode
-from broker_trio.model.errors import Refused, StoreCorrupt
+from broker_trio.model.errors import Refused, RemoteProtocolError
 from broker_trio.runtime.seams import Disk
 from broker_trio.store import scan as scans
 from broker_trio.store.appender import Appender
@@ -67,7 +67,7 @@ class Splitter:
         return self._position + len(self._kept)
 
     def feed(self, data: bytes) -> list[Whole]:
-        """What became whole. Raises `StoreCorrupt` for bytes that are no record of this place."""
+        """What became whole. Raises `RemoteProtocolError` for bytes that are no record."""
         data = self._kept + data if self._kept else data
         begin, result, at = self._position, [], 0
         entries: list[Entry] = []
@@ -107,8 +107,8 @@ class Splitter:
         raise self._corrupt(position, str(found))
 
     @staticmethod
-    def _corrupt(position: int, problem: str) -> StoreCorrupt:
-        return StoreCorrupt("the log of the replica that is followed", position, problem)
+    def _corrupt(position: int, problem: str) -> RemoteProtocolError:
+        return RemoteProtocolError(f"no record of the log at {position}: {problem}")
 
 
 class Followed(Protocol):

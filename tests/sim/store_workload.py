@@ -1,7 +1,7 @@
 """A mixed workload on one store, and running it until the disk goes down."""
 
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
 import msgspec
@@ -71,26 +71,29 @@ class Workload:
 
     def step(self, store: Store, *, sync: bool) -> None:
         """What one socket read brings: some messages, one write."""
-        done: list[Callable[[bool], None]] = []
-        ends = []
-        for _ in range(self.rng.choice((1, 1, 2, 6))):
-            if self.rng.random() < 0.2:
-                ends += self._batch(store, done)
-                continue
-            one = self._next()
-            name = one.properties.split(b"\x02")[0][9:].decode()
-            at = store.append(one)
-            done.append(self.journal.add(name, one, at))
-            ends.append(at.next_physical_offset)
-        for end, tell in zip(ends, done, strict=True):
+        sent: list[tuple[int, Callable[[bool], None]]] = []
+        for burst in self.burst(store):
+            sent += burst
+        for end, tell in sent:
             if sync:
                 store.when_durable(end, tell)
         store.write_out()
         if not sync:
-            for tell in done:
+            for _, tell in sent:
                 tell(True)
 
-    def _batch(self, store: Store, done: list[Callable[[bool], None]]) -> list[int]:
+    def burst(self, store: Store) -> Iterator[list[tuple[int, Callable[[bool], None]]]]:
+        """Append what one read brings: for each append the ends, and who wants to be told."""
+        for _ in range(self.rng.choice((1, 1, 2, 6))):
+            if self.rng.random() < 0.2:
+                yield self._batch(store)
+                continue
+            one = self._next()
+            name = one.properties.split(b"\x02")[0][9:].decode()
+            at = store.append(one)
+            yield [(at.next_physical_offset, self.journal.add(name, one, at))]
+
+    def _batch(self, store: Store) -> list[tuple[int, Callable[[bool], None]]]:
         first = draft("batch", "batches", self.rng.randrange(2))
         items, drafts = [], []
         for _ in range(self.rng.randrange(1, 6)):
@@ -100,11 +103,10 @@ class Workload:
             one = draft(name, "batches", first.queue_id, body=body)
             drafts.append((name, one))
             items.append((one.flag, one.body, one.properties, one.tags_code))
-        ends = []
-        for (name, one), at in zip(drafts, store.append_batch(first, items), strict=True):
-            done.append(self.journal.add(name, one, at))
-            ends.append(at.next_physical_offset)
-        return ends
+        return [
+            (at.next_physical_offset, self.journal.add(name, one, at))
+            for (name, one), at in zip(drafts, store.append_batch(first, items), strict=True)
+        ]
 
     async def run(self, store: Store, *, sync: bool) -> None:
         """All steps, with pauses in which flushes and checkpoints happen."""

@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from broker_trio.model.codes import ResponseCode
-from broker_trio.model.errors import Refused, StoreCorrupt
+from broker_trio.model.errors import Refused, RemoteProtocolError
 from broker_trio.store.config import TINY
 from broker_trio.store.replica import NO_BOUND, Splitter
 from broker_trio.store.store import Store
@@ -189,7 +189,7 @@ async def test_bytes_that_are_no_record_of_this_place_are_refused(autojump_clock
     data, _ = await written()
     second = int.from_bytes(data[:4], "big")
     for bad in (b"\xff" + data[1:], data[:5] + b"\xff" + data[6:], data[second:], b"\0" * 100):
-        with pytest.raises(StoreCorrupt):
+        with pytest.raises(RemoteProtocolError):
             Splitter(0, SEGMENT, 1 << 20).feed(bad)
 
 

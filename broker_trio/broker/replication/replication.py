@@ -1,0 +1,195 @@
+"""The bytes of a pair, put together: acks, the door for slaves, the search for a master.
+
+    role.on_change ─▶ acks, master, slave, delay levels       who writes, who follows, who delivers
+    store progress ─▶ acks, master, slave                     answers, chunks, acks
+    Store.guard    ─▶ acks.check                              nothing is appended without the right
+
+What readers may see survives a restart in `broker_trio/confirmed.cbor`, a moment old: recovery
+dispatches all that the log holds, and what was not confirmed by then is hidden again.
+"""
+
+import errno
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol, final
+
+import msgspec
+import structlog
+import trio
+
+from broker_trio.broker.replication.acks import Acks
+from broker_trio.broker.replication.followers import Followers
+from broker_trio.broker.replication.line import Who
+from broker_trio.broker.replication.master import Master
+from broker_trio.broker.replication.metadata_sync import Tables
+from broker_trio.broker.replication.refusals import Refusals
+from broker_trio.broker.replication.role import Role
+from broker_trio.broker.replication.slave import Slave
+from broker_trio.broker.replication.streaming import Streaming, StreamStats
+from broker_trio.model.errors import StoreFailed
+from broker_trio.runtime.seams import Clock, Disk, Entropy, Listener, Network
+from broker_trio.runtime.supervise import Service
+from broker_trio.store import snapshot
+from broker_trio.store.store import Store
+
+CONFIRMED_PATH: Final = "broker_trio/confirmed.cbor"
+SAVE_S: Final = 1.0
+
+log = structlog.get_logger("replication")
+
+
+class Confirmed(msgspec.Struct, frozen=True):
+    """Readers have seen at most this much of the log, a moment ago."""
+
+    offset: int
+
+
+class Delivery(Protocol):
+    """The delay levels' task."""
+
+    def set_active(self, *, active: bool) -> None: ...
+
+
+@final
+class Replication:
+    """One broker's side of its pair. `address` is the bound one once `services` run."""
+
+    def __init__(
+        self,
+        store: Store,
+        role: Role,
+        tables: Tables,
+        delivery: Delivery,
+        clock: Clock,
+        disk: Disk,
+        network: Network,
+        entropy: Entropy,
+        streaming: Streaming,
+        who: Callable[[], Who],
+        key: bytes,
+        peers: Sequence[str],
+        listen: str | Listener,
+        *,
+        flush_timeout_s: float,
+    ) -> None:
+        """`peers`: the other replicas' replication doors; `listen`: this one's."""
+        self._store, self._disk, self._network = store, disk, network
+        self._clock, self._delivery, self._listen = clock, delivery, listen
+        self.role, self.streaming = role, streaming
+        self.address = "" if isinstance(listen, str) else listen.address
+        self.stats, self.refusals = StreamStats(), Refusals()
+        self.replica = store.replica()
+        self.followers = Followers(
+            role,
+            fsynced=store.is_sync,
+            slave_timeout_s=streaming.slave_timeout_s,
+            gap_bytes_max=streaming.gap_bytes_max,
+        )
+        self.acks = Acks(
+            store,
+            role,
+            self.followers,
+            clock,
+            slave_timeout_s=streaming.slave_timeout_s,
+            flush_timeout_s=flush_timeout_s,
+        )
+        shared = (who, key)
+        self.master = Master(
+            store, self.replica, role, self.acks, self.followers, tables, clock, entropy,
+            streaming, *shared, self.refusals, self.stats,
+        )  # fmt: skip
+        self.slave = Slave(
+            store, self.replica, role, tables, clock, network, entropy,
+            streaming, *shared, peers, self.refusals, self.stats,
+        )  # fmt: skip
+        self._saved = -1
+
+    async def open(self) -> None:
+        """Hide what was not confirmed, and take the part that the role says. Before any door."""
+        known = snapshot.load(self._disk, CONFIRMED_PATH, Confirmed)
+        if known is not None:
+            self._saved = known.offset
+            hidden = await self.replica.hide_from(known.offset)
+            log.info("replication.opened", confirmed=known.offset, hidden=hidden)
+        self._store.guard(self.acks.check)
+        self._store.on_progress = self._progressed
+        self.acks.on_confirm.append(self.master.progressed)
+        self.role.on_change.append(self._role_changed)
+        self._role_changed()
+
+    def services(self) -> tuple[Service, ...]:
+        """What runs while the broker does."""
+        return (self.acks.run, self._serve, self.slave.run, self._keep_confirmed)
+
+    # -- news -------------------------------------------------------------------------------------
+
+    def _progressed(self) -> None:
+        store = self._store
+        appended = store.stats.appended_count + self.replica.appended_count
+        self.master.counts.note(store.log.written_offset, appended)
+        self.acks.release()
+        self.master.progressed()
+        self.slave.progressed()
+
+    def _role_changed(self) -> None:
+        role = self.role
+        self.acks.role_changed()
+        self.master.role_changed()
+        self.slave.role_changed()
+        self._delivery.set_active(active=role.owns)
+
+    # -- tasks ------------------------------------------------------------------------------------
+
+    async def _serve(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        listener = self._listen
+        if isinstance(listener, str):
+            listener = await self._network.listen(listener)
+        self.address = listener.address
+        task_status.started()
+        await trio.serve_listeners(self.master.handle, [listener])
+
+    async def _keep_confirmed(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        await self._save()
+        task_status.started()
+        while True:
+            await trio.sleep(SAVE_S)
+            await self._save()
+
+    async def _save(self) -> None:
+        offset = self._store.confirm_offset
+        if offset == self._saved:
+            return
+        try:
+            await snapshot.save(self._disk, CONFIRMED_PATH, Confirmed(offset))
+        except OSError as error:
+            if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+                raise StoreFailed(f"{self._disk.root}/{CONFIRMED_PATH}: {error}") from error
+        else:
+            self._saved = offset
+
+    # -- what people see --------------------------------------------------------------------------
+
+    @property
+    def lag_bytes(self) -> int:
+        """What this slave lacks of its master's log; 0 on a master or without a source."""
+        source = self.slave.source
+        return 0 if source is None else max(0, source.end - self._store.log.max_offset)
+
+    @property
+    def lag_messages(self) -> int:
+        """The same in messages, about."""
+        source = self.slave.source
+        if source is None or not self.lag_bytes:
+            return 0
+        return max(0, source.messages - (self.replica.appended_count - source.appended_before))
+
+    @property
+    def lag_seconds(self) -> float:
+        """How long ago this slave had all that its master had then."""
+        source = self.slave.source
+        if source is None or not self.lag_bytes:
+            return 0.0
+        return self._clock.monotonic() - source.level_at
