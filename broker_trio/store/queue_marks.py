@@ -2,7 +2,8 @@
 
     array(2) [ crc, map { physical_end, min_physical,
                           queues:  map { topic → n * (i32 queue id, i64 min, i64 max, i64 end) },
-                          deleted: map { topic → n * (i32 queue id, i64 next) } } ]
+                          deleted: map { topic → n * (i32 queue id, i64 next) },
+                          deleted_ends: map { topic → physical offset } } ]
 
 `queues` says how far each queue was on disk when everything below the physical offset
 `physical_end` was. After a clean stop that is all of it, and a store with ten thousand queues opens
@@ -11,7 +12,8 @@ before the mark, or that are gone.
 
 `deleted` holds the next offset of queues whose topic was deleted. A topic of the same name goes on
 there, so that consumer offsets that somebody still has never name other messages (Apache begins at
-0 again).
+0 again). They are kept for as long as the log has anything that was stored before the deletion,
+that is before `deleted_ends`: as long as any other message of that time.
 
 The rows are packed because a snapshot is taken on the loop: 10,000 queues take some milliseconds.
 The file is optional: without it queues are searched for their ends.
@@ -39,6 +41,13 @@ class Mark(NamedTuple):
     physical_end: int
 
 
+class Deleted(NamedTuple):
+    """A deleted topic: next offsets by queue id, and the physical offset that ends its records."""
+
+    next_offsets: dict[int, int]
+    log_end: int
+
+
 class QueueMarks(msgspec.Struct, frozen=True, kw_only=True):
     """The file's content; `min_physical` is the log's begin that the min offsets go with."""
 
@@ -46,6 +55,7 @@ class QueueMarks(msgspec.Struct, frozen=True, kw_only=True):
     min_physical: int = 0
     queues: dict[str, bytes] = {}
     deleted: dict[str, bytes] = {}
+    deleted_ends: dict[str, int] = {}
 
 
 def pack_marks(marks: dict[int, Mark]) -> bytes:

@@ -26,6 +26,7 @@ from broker_trio.store.consume_queue import ConsumeQueue, UnitCheck
 from broker_trio.store.queue_files import CONSUME_QUEUE_FOLDER
 from broker_trio.store.queue_marks import (
     QUEUE_MARKS_PATH,
+    Deleted,
     Mark,
     QueueMarks,
     unpack_deleted,
@@ -135,7 +136,8 @@ class QueueStart:
                         table.add(table.get(topic, queue_id) or table.new(topic, queue_id))
                         table.topics[topic][queue_id].begin_at(offset)
                 return
-        table.bury(topic, next_offsets)
+        log_end = self._marks.deleted_ends.get(topic, self._marks.physical_end)
+        table.bury(topic, Deleted(next_offsets, log_end))
 
     def _restore_missing(self, known: dict[str, dict[int, Mark]]) -> bool:
         """Queues that were known and have no files; whether any of them ever had a message."""

@@ -16,7 +16,8 @@ made again: a deleted queue stays in the table as an empty one that begins at it
 The one exception is the loss of the log's own tail, where those offsets name nothing.
 """
 
-from collections.abc import Iterable, Iterator
+import errno
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, final
 
 import trio
@@ -27,7 +28,7 @@ from broker_trio.store.config import StoreConfig
 from broker_trio.store.consume_queue import ConsumeQueue, UnitCheck
 from broker_trio.store.entry import Entry
 from broker_trio.store.open_files import OPEN_FILES_MAX, OpenFiles
-from broker_trio.store.queue_marks import QUEUE_MARKS_PATH
+from broker_trio.store.queue_marks import QUEUE_MARKS_PATH, Deleted
 from broker_trio.store.queue_start import QueueStart, Trust
 from broker_trio.store.queue_table import QueueTable
 from broker_trio.store.units import UNIT
@@ -56,7 +57,7 @@ class ConsumeQueues:
         self._start = QueueStart(disk, self._table)
         self.get = self._table.get
         self._next: dict[str, dict[int, int]] = {}
-        self._deleting: dict[str, dict[int, int]] = {}
+        self._deleting: dict[str, Deleted] = {}
         self._dirty: dict[ConsumeQueue, None] = {}  # ordered: a seed replays its writes
         self._buffered_units, self._buffered_units_max = 0, buffered_units_max
         self._flushing = trio.Lock()
@@ -181,14 +182,15 @@ class ConsumeQueues:
         async with self._flushing:
             await self._flush(marks=marks)
 
-    async def _flush(self, *, marks: bool) -> None:
+    async def _flush(self, *, marks: bool, without: Sequence[str] = ()) -> None:
+        """`without`: deleted topics that the marks say nothing of any more."""
         self.write_out()
         end, table = self.dispatched_offset, self._table
         self._flushes_since_marks += 1
         due = self._files.is_touched and self._flushes_since_marks >= MARKS_EVERY
         now = None
         if marks or due or table.is_changed:
-            now = table.marks(end, self.min_physical, self._deleting)
+            now = table.marks(end, self.min_physical, self._deleting, without)
         table.is_changed, finished = False, False
         try:
             await self._files.flush_touched()
@@ -261,11 +263,46 @@ class ConsumeQueues:
             await trio.lowlevel.checkpoint()
         self.min_physical = max(self.min_physical, min_physical)
         self.expired_files += dropped
+        await self._forget_deleted(min_physical)
         self._table.is_changed |= dropped > 0
         return dropped
 
-    async def delete_topic(self, topic: str) -> None:
+    async def _forget_deleted(self, min_physical: int) -> None:
+        """Drop what is remembered of topics that were deleted before the log's begin.
+
+        On disk first: marks that still call a topic deleted would drop what it gets anew.
+        """
+        if not self._forgettable(min_physical):
+            return
+        async with self._flushing:
+            gone = self._forgettable(min_physical)
+            try:
+                await self._flush(marks=True, without=gone)
+            except OSError as error:
+                if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+                    raise
+                return  # another time
+            for topic in set(gone) & set(self._forgettable(min_physical)):
+                self._table.forget(topic)
+                self._next.pop(topic, None)
+            self._table.is_changed = True
+
+    def _forgettable(self, min_physical: int) -> list[str]:
+        """Not those that are coming back: of which something waits for dispatch."""
+        return [
+            topic
+            for topic in self._table.forgettable(min_physical)
+            if all(
+                offset == self.max_offset(topic, queue_id)
+                for queue_id, offset in self._next.get(topic, {}).items()
+            )
+        ]
+
+    async def delete_topic(self, topic: str, log_end: int | None = None) -> None:
         """Drop the topic's queues. Their offsets go on where they are if the topic comes back.
+
+        Until the log begins at or after `log_end` (None: what is dispatched), behind which nothing
+        of the topic was appended; then it begins at 0 like any new one.
 
         The marks are durable before the first file goes, and a start finishes what was cut off.
         Cancelled or raising `OSError` before that: the topic is whole.
@@ -274,10 +311,11 @@ class ConsumeQueues:
             self.write_out()  # and so know whether a deleted topic came back
             if topic not in self._table.topics or topic in self._table.deleted:
                 return
-            self._deleting[topic] = self._next_offsets(topic)
+            end = self.dispatched_offset if log_end is None else log_end
+            self._deleting[topic] = Deleted(self._next_offsets(topic), end)
             try:
                 await self._flush(marks=True)
-                self._drop_topic(topic)
+                self._drop_topic(topic, end)
             finally:
                 del self._deleting[topic]
 
@@ -288,12 +326,12 @@ class ConsumeQueues:
             offsets[queue_id] = max(offset, offsets.get(queue_id, 0))
         return offsets
 
-    def _drop_topic(self, topic: str) -> None:
+    def _drop_topic(self, topic: str, log_end: int) -> None:
         offsets = self._next_offsets(topic)
         for queue in self.queues_of(topic):
             self._dirty.pop(queue, None)
         self._table.remove(topic)
-        self._table.bury(topic, offsets)
+        self._table.bury(topic, Deleted(offsets, log_end))
         self._next.pop(topic, None)
 
     def close(self) -> None:

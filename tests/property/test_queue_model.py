@@ -39,6 +39,9 @@ class QueueModel(RuleBasedStateMachine):
         self.log: list[Entry] = []
         self.log_min = 0
         self.begin: dict[tuple[str, int], int] = {}
+        self.gone: dict[str, int] = {}  # deleted topic → the log's end then
+        self.lives = {"A": 0, "B": 0}  # a name begins anew once the log has nothing from before
+        self.born: list[int] = []  # the life of each record's topic
 
     @property
     def log_end(self) -> int:
@@ -69,6 +72,7 @@ class QueueModel(RuleBasedStateMachine):
             self.queues.advance(topic, queue_id, 1)
             entry = Entry(topic, queue_id, offset, self.log_end, SIZE, offset, 0, 0, b"")
             self.log.append(entry)
+            self.born.append(self.lives[topic])
             entries.append(entry)
         self.queues.put_all(entries)
 
@@ -90,7 +94,7 @@ class QueueModel(RuleBasedStateMachine):
     def truncate(self, cut: int) -> None:
         """The log loses its newest records, as recovery or a failover has it."""
         keep = max(len(self.log) - cut, self.log_min // SIZE)
-        del self.log[keep:]
+        del self.log[keep:], self.born[keep:]
         self.queues.truncate(self.log_end)
         wait_for(lambda: self.queues.flush(marks=True))
 
@@ -101,10 +105,15 @@ class QueueModel(RuleBasedStateMachine):
         steps = int((self.queues.durable_offset - self.log_min) / SIZE * share)
         self.log_min += SIZE * steps
         wait_for(lambda: self.queues.delete_expired(self.log_min))
+        for topic in [topic for topic, end in self.gone.items() if end <= self.log_min]:
+            del self.gone[topic]
+            self.lives[topic] += 1
+            self.begin = {key: begin for key, begin in self.begin.items() if key[0] != topic}
 
     @rule(topic=st.sampled_from("AB"))
     def delete_topic(self, topic: str) -> None:
-        """The topic goes; its offsets stay."""
+        """The topic goes; its offsets stay for as long as the log's records of that time."""
+        self.gone[topic] = self.log_end
         for key in QUEUES:
             if key[0] == topic:
                 self.begin[key] = self.queues.next_offset(*key)
@@ -167,8 +176,8 @@ class QueueModel(RuleBasedStateMachine):
 
     @invariant()
     def offsets_name_one_message_each(self) -> None:
-        """No offset is given twice within a log, whatever was deleted or expired."""
-        given = [entry[:3] for entry in self.log]
+        """No offset is given twice within a topic's life, whatever was deleted or expired."""
+        given = [(*entry[:3], life) for entry, life in zip(self.log, self.born, strict=True)]
         assert len(given) == len(set(given))
 
 

@@ -211,7 +211,7 @@ class TopicAdmin:
                 self._topics.delete(topic)
                 self._offsets.delete_topic(topic)
                 self._stats.forget_topic(topic)
-                await self._store.queues.delete_topic(topic)
+                await self._store.queues.delete_topic(topic, self._store.log.max_offset)
             return await self._published()
 
         return later

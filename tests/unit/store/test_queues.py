@@ -281,6 +281,86 @@ async def test_topic_deleted_twice(disk: SimDisk, autojump_clock: MockClock) -> 
         assert queues.min_offset("A", 0) == queues.max_offset("A", 0) == offset + 1
 
 
+async def test_deleted_topics_are_forgotten_with_their_time(
+    disk: SimDisk, autojump_clock: MockClock
+) -> None:
+    """Once the log has nothing older than the deletion, the name is a new one; not before."""
+    queues, log = ConsumeQueues(disk, TINY), Log()
+    queues.put_all(log.many(30, "AB"))
+    await queues.delete_topic("A", log.end + SIZE)  # something is appended, not dispatched
+    queues.put_all(log.many(30, "B"))
+    await queues.delete_expired(log.end // 2)
+    assert queues.next_offset("A", 0) == 15
+    await queues.flush(marks=True)
+    again = started(disk, log, log.end, clean=True)
+    await again.delete_expired(30 * SIZE)
+    assert again.next_offset("A", 0) == 15
+    await again.delete_expired(31 * SIZE)
+    assert again.get("A", 0) is None
+    assert again.next_offset("A", 0) == 0
+    await again.flush()
+    assert started(disk, log, log.end, clean=True).get("A", 0) is None
+    log.next["A", 0] = 0
+    again.advance("A", 0, 1)
+    again.put_all([log.append("A")])
+    assert content(again, "A") == [60 * SIZE]
+
+
+def expired(disk: SimDisk, log: Log) -> ConsumeQueues:
+    """Queues after a start, of a log that begins behind its first 30 records."""
+    queues = ConsumeQueues(disk, TINY)
+    queues.load()
+    begin = queues.recover(log.end, log.check, log_min=30 * SIZE)
+    queues.put_all(log.from_(begin))
+    queues.correct_min(30 * SIZE)
+    return queues
+
+
+async def test_forgetting_is_durable_before_the_name_is_used(autojump_clock: MockClock) -> None:
+    """Cut off at any point a topic goes on or begins anew, and keeps what it gets then."""
+    begins = set()
+    for operation in range(1, 60):
+        disk, log = SimDisk(random.Random(operation)), Log()
+        queues = ConsumeQueues(disk, TINY)
+        queues.put_all(log.many(30, "AB"))
+        await queues.delete_topic("A")
+        disk.faults.power_off_at(operation)
+        try:
+            await queues.delete_expired(log.end)
+        except Dead:
+            disk.restart()
+            queues = expired(disk, log)
+        disk.faults.clear()
+        begin = log.next["A", 0] = queues.next_offset("A", 0)
+        begins.add(begin)
+        queues.put_all([log.append("A")])
+        await queues.flush()
+        disk.crash(power=True)
+        disk.restart()
+        again = expired(disk, log)
+        assert content(again, "A") == [30 * SIZE]
+        assert again.max_offset("A", 0) == begin + 1
+    assert begins == {0, 8, 15}  # 8: one of its two files came back, its units are all expired
+
+
+async def test_a_deleted_topic_that_comes_back_is_not_forgotten(
+    disk: SimDisk, autojump_clock: MockClock
+) -> None:
+    """Offsets that were given out hold, whether dispatched already or not."""
+    queues, log = ConsumeQueues(disk, TINY), Log()
+    queues.put_all(log.many(30, "AB"))
+    await queues.delete_topic("A", log.end)
+    assert queues.next_offset("A", 0) == 15
+    queues.advance("A", 0, 1)
+    await queues.delete_expired(log.end)
+    assert queues.next_offset("A", 0) == 16
+    log.next["A", 0] = 15
+    queues.put_all([log.append("A")])
+    await queues.delete_expired(log.end - SIZE)
+    assert queues.topics() == ["B", "A"]
+    assert (queues.min_offset("A", 0), queues.max_offset("A", 0)) == (15, 16)
+
+
 async def test_old_messages_of_a_deleted_topic_stay_deleted(
     disk: SimDisk, autojump_clock: MockClock
 ) -> None:
