@@ -8,25 +8,37 @@ broker-trio topic list -n host:9876;host:9876 --timeout 5
    BrokerRefused 1 · NoRoute 1 · Unreachable 4 · NoAnswer 4 (questions) or 5 (orders)
 """
 
+import functools
+import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast
 
 import click
 
 from broker_trio.cli.failures import Failure, NobodyReached, OutcomeUnknown
+from broker_trio.cli.output import json_option
 
 if TYPE_CHECKING:
+    from broker_trio.client.admin.admin import Admin
     from broker_trio.client.calls import Calls
     from broker_trio.client.connect import Client
     from broker_trio.client.routes import Nameservers
+    from broker_trio.model.errors import BrokerTrioError
     from broker_trio.remoting.client import Connect
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT_NAMESERVER: Final = "127.0.0.1:9876"
+ENVIRONMENT: Final = "BROKER_TRIO_NAMESERVER"
+ADVICE: Final = {
+    17: "broker-trio topic list",
+    26: "broker-trio group list",
+    206: "broker-trio client list",
+}
+"""What to look at after a refusal with this code: no topic, no group, nobody online."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +55,13 @@ class Cluster:
 
     calls: "Calls"
     nameservers: "Nameservers"
+
+    @property
+    def admin(self) -> "Admin":
+        """Everything that an administrator asks."""
+        from broker_trio.client.admin.admin import Admin  # noqa: PLC0415
+
+        return Admin(self.calls, self.nameservers)
 
     @staticmethod
     def wall_ms() -> int:
@@ -86,7 +105,7 @@ def cluster_options(command: F) -> F:
         "nameservers",
         type=Addresses(),
         default=DEFAULT_NAMESERVER,
-        envvar="BROKER_TRIO_NAMESERVER",
+        envvar=ENVIRONMENT,
         show_default=True,
         show_envvar=True,
         help="host:port, several with ;",
@@ -102,6 +121,18 @@ def cluster_options(command: F) -> F:
     return nameserver(timeout(command))
 
 
+def asks(command: F) -> F:
+    """--json and `cluster_options`, handed to the command as `as_json` and `target`."""
+
+    @functools.wraps(command)
+    def call(
+        *args: object, nameservers: tuple[str, ...], timeout_s: float, **values: object
+    ) -> object:
+        return command(*args, target=Target(nameservers, timeout_s), **values)
+
+    return cast("F", json_option(cluster_options(call)))
+
+
 def run(target: Target, work: Callable[[Cluster], Awaitable[T]], *, changes: bool = False) -> T:
     """Run a command's coroutine. `changes`: an answer that never came leaves the outcome unknown.
 
@@ -110,6 +141,7 @@ def run(target: Target, work: Callable[[Cluster], Awaitable[T]], *, changes: boo
     import trio  # noqa: PLC0415
 
     from broker_trio.client.calls import Calls  # noqa: PLC0415
+    from broker_trio.client.errors import NoRoute  # noqa: PLC0415
     from broker_trio.client.routes import Nameservers  # noqa: PLC0415
     from broker_trio.remoting.client import RemotingClient  # noqa: PLC0415
 
@@ -118,7 +150,11 @@ def run(target: Target, work: Callable[[Cluster], Awaitable[T]], *, changes: boo
     async def main() -> T:
         async with RemotingClient(connect) as client:
             calls = Calls(client, timeout_s=target.timeout_s)
-            return await work(Cluster(calls, Nameservers(calls, target.nameservers)))
+            cluster = Cluster(calls, Nameservers(calls, target.nameservers))
+            try:
+                return await work(cluster)
+            except NoRoute as error:
+                raise await no_route(cluster, error.topic, target, changes=changes) from error
 
     try:
         return trio.run(main, strict_exception_groups=True)
@@ -150,6 +186,23 @@ def client_of(target: Target, group: str) -> "Client":
     )
 
 
+async def no_route(cluster: Cluster, topic: str, target: Target, *, changes: bool) -> Failure:
+    """Ask every nameserver why the topic has no route, and say it."""
+    from broker_trio.client.admin.route_cause import ask_why  # noqa: PLC0415
+
+    want: Literal["read", "write"] = "write" if changes else "read"
+    why = await ask_why(cluster.calls, cluster.nameservers, topic, want)
+    text = f"no route for topic {topic}: {why.text}"
+    if why.cause == "no nameserver":
+        return NobodyReached(text, next_command(why.advice, target))
+    return Failure(text, next_command(why.advice, target))
+
+
+def next_command(advice: str, target: Target) -> str:
+    """The advice, with the option that brings it to the same cluster."""
+    return advice + nameserver_option(target) if advice.startswith("broker-trio ") else advice
+
+
 def sole_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The first error inside nested groups: commands do one thing at a time."""
     error: BaseException = group
@@ -164,23 +217,39 @@ def failure_of(error: BaseException, target: Target, *, changes: bool) -> BaseEx
     from broker_trio.model.errors import RemoteProtocolError  # noqa: PLC0415
     from broker_trio.remoting.client import Unreachable  # noqa: PLC0415
 
-    option = nameserver_option(target)
     if isinstance(error, NoRoute):
-        return Failure(str(error), f"broker-trio topic create{option} {error.topic}")
+        create = f"broker-trio topic create {error.topic}"
+        return Failure(str(error), next_command(create, target))
     if isinstance(error, NoAnswer):
         if changes:
             return OutcomeUnknown(f"{error}; it may have been done", "look before you try again")
-        return NobodyReached(str(error), "broker-trio cluster list" + option)
+        return NobodyReached(str(error), next_command("broker-trio cluster list", target))
     if isinstance(error, Unreachable):
-        return NobodyReached(f"unreachable: {error}", "broker-trio up, or -n HOST:PORT")
+        advice = next_command("broker-trio doctor", target)
+        if error.address in {*target.nameservers, "; ".join(target.nameservers)}:
+            advice = "broker-trio up, or -n HOST:PORT"
+        return NobodyReached(f"unreachable: {error}", advice)
     if isinstance(error, ClientError | RemoteProtocolError):
-        return Failure(str(error))
+        return Failure(str(error), next_command(advice_of(error), target))
     return error
 
 
+def advice_of(error: "BrokerTrioError") -> str:
+    """The command that shows what there is instead; empty where the text says all."""
+    from broker_trio.client.admin.problems import NoSuchBroker, NoSuchGroup  # noqa: PLC0415
+    from broker_trio.client.errors import BrokerRefused  # noqa: PLC0415
+
+    if isinstance(error, NoSuchBroker):
+        return "broker-trio cluster list"
+    if isinstance(error, NoSuchGroup):
+        return "broker-trio group list"
+    return ADVICE.get(error.code, "") if isinstance(error, BrokerRefused) else ""
+
+
 def nameserver_option(target: Target) -> str:
-    """The option that brings the next command to the same cluster; empty for the default."""
-    if target.nameservers == (DEFAULT_NAMESERVER,):
+    """The option that brings the next command to the same cluster; empty where it goes there."""
+    told = os.environ.get(ENVIRONMENT) or DEFAULT_NAMESERVER
+    if target.nameservers == Addresses().convert(told, None, None):
         return ""
     joined = ";".join(target.nameservers)
     return f" -n '{joined}'" if ";" in joined else f" -n {joined}"

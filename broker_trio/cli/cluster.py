@@ -1,101 +1,220 @@
-"""`broker-trio cluster`: which brokers there are, and what one of them says of itself."""
+"""`broker-trio cluster`: brokers and nameservers, what they say, how they are set."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from broker_trio.cli.access import Cluster, Target, cluster_options, run
+from broker_trio.cli.access import Cluster, Target, asks, run
 from broker_trio.cli.failures import Failure
-from broker_trio.cli.output import json_option, print_json, print_table
+from broker_trio.cli.names import BrokerName
+from broker_trio.cli.output import Column, Styled, make_table, print_facts, print_json, print_table
+from broker_trio.cli.times import now_ms, span_text
+from broker_trio.cli.watch import Moved, Watch, show, watch_options
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from broker_trio.client.admin.brokers import Replica
+
+DISK_WARN, DISK_FAIL = 0.75, 0.9
 
 
 @click.group()
 def cluster() -> None:
-    """List brokers, and look at one."""
+    """List brokers and nameservers, look at one, change its settings, drain it."""
 
 
 @cluster.command("list")
-@json_option
-@cluster_options
-def list_brokers(*, as_json: bool, nameservers: tuple[str, ...], timeout_s: float) -> None:
+@watch_options
+@asks
+def list_brokers(
+    *, every_s: float | None, times: int | None, target: Target, as_json: bool
+) -> None:
     """List every broker that is registered, with its rates of the last ten seconds."""
-    rows = run(Target(nameservers, timeout_s), brokers_of)
-    if as_json:
-        print_json({"brokers": rows})
-        return
-    columns = ("cluster", "broker", "id", "address", "version", "in_per_s", "out_per_s", "stored")
-    print_table(
-        "",
-        ("cluster", "broker", "id", "address", "version", "in/s", "out/s", "stored"),
-        [tuple(row.get(column, "") for column in columns) for row in rows],
-    )
+    watch = Watch(brokers_of, lambda rows: {"brokers": rows}, brokers_table, put_numbers)
+    show(target, watch, as_json=as_json, every_s=every_s, times=times)
 
 
 async def brokers_of(cluster: Cluster) -> list[dict[str, Any]]:
     """One row a replica; one that does not answer says so in `error`, and ends nothing."""
-    from broker_trio.client.errors import ClientError  # noqa: PLC0415
-    from broker_trio.remoting.client import Unreachable  # noqa: PLC0415
+    from broker_trio.client.admin.asking import ask_each  # noqa: PLC0415
 
-    info = await cluster.nameservers.cluster_info()
-    rows = []
-    for name, data in sorted(info.broker_addr_table.items()):
-        for broker_id, address in sorted(data.broker_addrs.items()):
-            row: dict[str, Any] = {
-                "cluster": data.cluster,
-                "broker": name,
-                "id": broker_id,
-                "address": address,
-            }
-            try:
-                row |= summary(await runtime_info(cluster, address))
-            except (ClientError, Unreachable) as error:
-                row |= {"version": "no answer", "error": str(error)}
-            rows.append(row)
-    return rows
+    replicas = await cluster.admin.brokers.replicas()
+    asked = await ask_each(
+        {replica: replica.address for replica in replicas}, cluster.admin.statistics.runtime
+    )
+    return [
+        replica_row(replica, asked.answers.get(replica), asked.problems.get(replica))
+        for replica in replicas
+    ]
 
 
-async def runtime_info(cluster: Cluster, address: str) -> dict[str, str]:
-    """What a broker says of itself: names and texts as RocketMQ's tools know them."""
-    from broker_trio.model.codes import RequestCode  # noqa: PLC0415
-    from broker_trio.wire.bodies.route import decode_kv_table  # noqa: PLC0415
+def replica_row(
+    replica: "Replica", info: dict[str, str] | None, problem: Exception | None
+) -> dict[str, Any]:
+    """One replica as JSON; what it does not tell is left out."""
+    from broker_trio.client.admin.statistics import Summary  # noqa: PLC0415
 
-    answer = await cluster.calls.ask(address, RequestCode.GET_BROKER_RUNTIME_INFO)
-    return decode_kv_table(answer.body, answer.serialize)
+    row: dict[str, Any] = {
+        "cluster": replica.cluster,
+        "broker": replica.broker_name,
+        "id": replica.broker_id,
+        "role": replica.role,
+        "address": replica.address,
+    }
+    if info is None:
+        return {**row, "version": "no answer", "error": str(problem)}
+    summary = Summary.of(info)
+    told = {
+        "version": summary.version,
+        "in_per_s": summary.puts_per_s,
+        "out_per_s": summary.gets_per_s,
+        "stored": summary.puts_today,
+        "disk_used_ratio": summary.disk_used_ratio,
+        "boot_ms": summary.boot_ms,
+    }
+    return row | {name: value for name, value in told.items() if value is not None}
 
 
-def summary(info: dict[str, str]) -> dict[str, Any]:
-    """The members of the list, out of runtime info; what a broker does not tell is left out."""
-    found: dict[str, Any] = {"version": info.get("brokerVersionDesc", "")}
-    for column, key in (("in_per_s", "putTps"), ("out_per_s", "getTransferredTps")):
-        rate = first_number(info.get(key, ""))
-        if rate is not None:
-            found[column] = rate
-    stored = info.get("msgPutTotalTodayNow", "")
-    if stored.isdigit():
-        found["stored"] = int(stored)
-    return found
+def put_numbers(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """What moves: messages stored, by replica."""
+    return {row["address"]: row["stored"] for row in rows if "stored" in row}
 
 
-def first_number(text: str) -> float | None:
-    """The first of the three rates that runtime info joins with spaces: the last ten seconds."""
-    words = text.split()
-    try:
-        return round(float(words[0]), 1) if words else None
-    except ValueError:
-        return None
+def brokers_table(rows: list[dict[str, Any]], moved: Moved) -> "RenderableType":
+    """The list for people; the cluster's name where there are several."""
+    now, several = now_ms(), len({row["cluster"] for row in rows}) > 1
+    shown: list[tuple[object, ...]] = []
+    for row in rows:
+        role = row["role"] if row["id"] == 0 else f"{row['role']} {row['id']}"
+        begin: tuple[object, ...] = (row["broker"], role, row["address"])
+        begin = (row["cluster"], *begin) if several else begin
+        if "error" in row:
+            shown.append((*begin, Styled("no answer", "fail"), None, None, Styled("", "dim"), ""))
+            continue
+        rate, boot = moved.per_s(row["address"]), row.get("boot_ms", 0)
+        shown.append(
+            (
+                *begin,
+                row["version"],
+                row.get("in_per_s") if rate is None else rate,
+                row.get("out_per_s"),
+                disk_cell(row.get("disk_used_ratio")),
+                span_text((now - boot) / 1_000) if boot else "",
+            )
+        )
+    columns: tuple[str | Column, ...] = (
+        Column("broker", "whole"),
+        Column("role", "whole"),
+        Column("address", "whole"),
+        "version",
+        "in/s",
+        "out/s",
+        Column("disk", "whole"),
+        "up",
+    )
+    columns = ("cluster", *columns) if several else columns
+    return make_table("", columns, shown, empty="no broker is registered")
+
+
+def disk_cell(ratio: float | None) -> Styled:
+    """`41 %`, in the colour of what a broker does at that much."""
+    if ratio is None:
+        return Styled("", "dim")
+    style = "fail" if ratio >= DISK_FAIL else "warn" if ratio >= DISK_WARN else "ok"
+    return Styled(f"{ratio * 100:.0f} %", style)
 
 
 @cluster.command()
-@click.argument("broker")
-@json_option
-@cluster_options
-def info(*, broker: str, as_json: bool, nameservers: tuple[str, ...], timeout_s: float) -> None:
-    """Print the runtime info of BROKER, a broker name or host:port."""
+@asks
+def nameservers(*, target: Target, as_json: bool) -> None:
+    """Compare the nameservers: how many brokers and topics each shows, and who shows less."""
+    rows = run(target, nameservers_of)
+    if as_json:
+        print_json({"nameservers": rows})
+        return
+    shown = [
+        (row["nameserver"], Styled("no answer", "fail"), None, row["error"])
+        if "error" in row
+        else (
+            row["nameserver"],
+            row["brokers"],
+            row["topics"],
+            Styled("; ".join(row["missing"]), "warn") if row["missing"] else Styled("same", "ok"),
+        )
+        for row in rows
+    ]
+    print_table("", (Column("nameserver", "whole"), "brokers", "topics", "compared"), shown)
+    if all("error" in row for row in rows):
+        raise Failure("no nameserver answered", "broker-trio doctor")
 
-    async def work(cluster: Cluster) -> dict[str, str]:
-        return await runtime_info(cluster, await address_of(cluster, broker))
 
-    found = run(Target(nameservers, timeout_s), work)
+async def nameservers_of(cluster: Cluster) -> list[dict[str, Any]]:
+    """One row a nameserver; `missing` is what the others show and it does not."""
+    from broker_trio.client.admin.asking import ask_each  # noqa: PLC0415
+
+    hosts = cluster.admin.hosts
+    asked = await ask_each({address: address for address in hosts.nameservers}, hosts.table)
+    replicas = frozenset[tuple[str, int, str]]().union(
+        *(t.replicas for t in asked.answers.values())
+    )
+    topics = frozenset[str]().union(*(table.topics for table in asked.answers.values()))
+    rows: list[dict[str, Any]] = []
+    for address in hosts.nameservers:
+        table = asked.answers.get(address)
+        if table is None:
+            rows.append({"nameserver": address, "error": str(asked.problems[address])})
+            continue
+        missing = [f"no {name}-{i} at {at}" for name, i, at in sorted(replicas - table.replicas)]
+        missing += [f"no topic {name}" for name in sorted(topics - table.topics)]
+        rows.append(
+            {
+                "nameserver": address,
+                "brokers": len(table.replicas),
+                "topics": len(table.topics),
+                "missing": missing,
+            }
+        )
+    return rows
+
+
+@cluster.command()
+@click.argument("broker", type=BrokerName())
+@asks
+def info(*, broker: str, target: Target, as_json: bool) -> None:
+    """Print the runtime information of BROKER, a broker name or host:port."""
+    found = run(target, lambda cluster: cluster.admin.statistics.runtime(broker))
+    print_settings(found, as_json=as_json)
+
+
+@cluster.command()
+@click.argument("broker", type=BrokerName())
+@click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="May be repeated.")
+@asks
+def config(*, broker: str, changes: tuple[str, ...], target: Target, as_json: bool) -> None:
+    """Print the settings of BROKER, or change some of them until its next start."""
+    pairs = dict(parted(change) for change in changes)
+    if pairs:
+        run(
+            target,
+            lambda cluster: cluster.admin.statistics.change_settings(broker, pairs),
+            changes=True,
+        )
+    found = run(target, lambda cluster: cluster.admin.statistics.settings(broker))
+    if pairs:
+        found = {name: value for name, value in found.items() if name in pairs}
+    print_settings(found, as_json=as_json)
+
+
+def parted(change: str) -> tuple[str, str]:
+    name, equals, value = change.partition("=")
+    if not equals or not name:
+        raise click.BadParameter(f"{change!r} is not NAME=VALUE", param_hint="--set")
+    return name, value
+
+
+def print_settings(found: dict[str, str], *, as_json: bool) -> None:
+    """Names and values, by name."""
     if as_json:
         print_json(dict(sorted(found.items())))
         return
@@ -103,13 +222,37 @@ def info(*, broker: str, as_json: bool, nameservers: tuple[str, ...], timeout_s:
         click.echo(f"{key} = {value}")
 
 
-async def address_of(cluster: Cluster, broker: str) -> str:
-    """An address as it is, a broker name's master else. Raises `Failure` for an unknown name."""
-    if ":" in broker:
-        return broker
-    table = (await cluster.nameservers.cluster_info()).broker_addr_table
-    data = table.get(broker)
-    if data is None or not data.broker_addrs:
-        known = ", ".join(sorted(table)) or "none"
-        raise Failure(f"no broker named {broker}; known: {known}", "broker-trio cluster list")
-    return data.broker_addrs[min(data.broker_addrs)]
+@cluster.command()
+@click.argument("broker", type=BrokerName())
+@asks
+def drain(*, broker: str, target: Target, as_json: bool) -> None:
+    """Let no producer write to BROKER any more, at every nameserver; consumers read on.
+
+    It lasts until `undrain`, or until the broker registers a change of its own.
+    """
+    let_write(target, broker, writable=False, as_json=as_json)
+
+
+@cluster.command()
+@click.argument("broker", type=BrokerName())
+@asks
+def undrain(*, broker: str, target: Target, as_json: bool) -> None:
+    """Let producers write to BROKER again."""
+    let_write(target, broker, writable=True, as_json=as_json)
+
+
+def let_write(target: Target, broker: str, *, writable: bool, as_json: bool) -> None:
+    """Both directions; a name that nobody knows is refused before anything is changed."""
+
+    async def work(cluster: Cluster) -> dict[str, int]:
+        await cluster.admin.brokers.masters(broker=broker)
+        return await cluster.admin.statistics.let_write(broker, writable=writable)
+
+    found = run(target, work, changes=True)
+    if as_json:
+        print_json({"broker": broker, "writable": writable, "topics": found})
+        return
+    what = "takes messages again" if writable else "takes no new messages"
+    rows = [(f"{address}:", f"{count} topics changed") for address, count in found.items()]
+    click.echo(f"{broker} {what}")
+    print_facts(rows)

@@ -15,11 +15,17 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "up": ("broker_trio.cli.up.command:up", "Start nameservers and brokers here, in one terminal."),
     "nameserver": ("broker_trio.cli.roles:nameserver", "Run a nameserver in the foreground."),
     "broker": ("broker_trio.cli.roles:broker", "Run a broker in the foreground."),
+    "doctor": ("broker_trio.cli.doctor.command:doctor", "Find what is wrong, and what next."),
     "topic": ("broker_trio.cli.topic:topic", "Create, list, describe, route and delete topics."),
-    "cluster": ("broker_trio.cli.cluster:cluster", "List brokers, and look at one."),
-    "message": ("broker_trio.cli.message:message", "Get, query and peek at stored messages."),
+    "group": ("broker_trio.cli.group:group", "Consumer groups, and how far behind they are."),
+    "offset": ("broker_trio.cli.offset:offset", "Show and reset where groups stand."),
+    "message": ("broker_trio.cli.message:message", "Get, find, send and follow messages."),
+    "dlq": ("broker_trio.cli.dlq:dlq", "Count dead letters by cause, and send them back."),
+    "cluster": ("broker_trio.cli.cluster:cluster", "List brokers, look at one, set it, drain it."),
+    "client": ("broker_trio.cli.client:client", "Who is online, and how a consumer is."),
     "produce": ("broker_trio.cli.produce:produce", "Send each line of stdin as a message."),
     "consume": ("broker_trio.cli.consume:consume", "Print the messages of a topic."),
+    "completion": ("broker_trio.cli.completion:completion", "Print a shell's completion script."),
     "sim": ("broker_trio.cli.sim:sim", "Replay a simulated cluster run from its seed."),
 }
 """Command to where it is and what it does: `--help` imports none of them."""
@@ -52,7 +58,7 @@ def cli() -> None:
 
     \b
     Exit codes: 0 ok, 1 failed, 2 usage, 3 refused by a guard, 4 unreachable, 5 outcome unknown.
-    Completion: eval "$(_BROKER_TRIO_COMPLETE=bash_source broker-trio)" (zsh_source, fish_source).
+    Completion: eval "$(broker-trio completion bash)", or zsh, or fish.
     """
 
 

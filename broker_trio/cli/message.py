@@ -1,24 +1,34 @@
-"""`broker-trio message`: get one by its id, query by key, peek at the newest."""
+"""`broker-trio message`: get one by its id, find some by key or time, peek, send, follow."""
 
-from typing import TYPE_CHECKING, Any
+import sys
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from broker_trio.cli.access import Cluster, Target, cluster_options, run
+from broker_trio.cli.access import Cluster, Target, asks, client_of, next_command, run
 from broker_trio.cli.failures import Failure
-from broker_trio.cli.output import json_option, print_json, print_table, text_or_base64
+from broker_trio.cli.names import TopicName
+from broker_trio.cli.output import (
+    Column,
+    Styled,
+    print_facts,
+    print_json,
+    print_table,
+    text_or_base64,
+)
+from broker_trio.cli.times import When, time_text
 
 if TYPE_CHECKING:
     from broker_trio.model.message import MessageExt
 
-LATEST_MS = (1 << 63) - 1
-PREVIEW_CHARS = 60
-PEEK_GROUP = "TOOLS_CONSUMER"  # exists on every broker, and commits nothing here
+LATEST_MS: Final = (1 << 63) - 1
+PREVIEW_CHARS: Final = 120
+count_type = click.IntRange(1, 1_000)
 
 
 @click.group()
 def message() -> None:
-    """Get, query and peek at stored messages."""
+    """Get, find, peek at, send and follow messages."""
 
 
 def message_tree(found: "MessageExt") -> dict[str, Any]:
@@ -43,7 +53,7 @@ def message_tree(found: "MessageExt") -> dict[str, Any]:
     }
 
 
-def show(messages: "list[MessageExt]", *, as_json: bool) -> None:
+def show_messages(messages: "list[MessageExt]", *, as_json: bool) -> None:
     """All of them: a line of JSON each, or a table."""
     if as_json:
         for each in messages:
@@ -60,7 +70,15 @@ def show(messages: "list[MessageExt]", *, as_json: bool) -> None:
         )
         for each in messages
     ]
-    print_table("", ("queue", "offset", "message id", "tags", "keys", "body"), rows)
+    columns = (
+        "queue",
+        "offset",
+        Column("message id", "whole"),
+        "tags",
+        "keys",
+        Column("body", "cut"),
+    )
+    print_table("", columns, rows, empty="no message")
 
 
 def preview(body: bytes) -> str:
@@ -70,156 +88,216 @@ def preview(body: bytes) -> str:
     return line if len(line) <= PREVIEW_CHARS else line[: PREVIEW_CHARS - 1] + "…"
 
 
+def print_message(found: "MessageExt") -> None:
+    """Everything about one message, a line each; its properties and its body last."""
+    tree = message_tree(found)
+    properties = tree.pop("properties")
+    body = {name: tree.pop(name) for name in ("body", "body_base64") if name in tree}
+    for name in ("born_ms", "stored_ms"):
+        tree[name] = f"{tree[name]}  {time_text(tree[name])}"
+    rows: list[tuple[str, object]] = [
+        (name, "" if value is None else value) for name, value in tree.items()
+    ]
+    rows += [(f"property {name}", value) for name, value in sorted(properties.items())]
+    print_facts(rows)
+    for name, value in body.items():
+        click.echo(f"{name} = {value}")
+
+
+# -- finding -------------------------------------------------------------------------------------
+
+
 @message.command()
 @click.argument("message_id")
-@click.option("--topic", "topic_name", help="MESSAGE_ID is a unique key of this topic.")
-@json_option
-@cluster_options
-def get(
-    *,
-    message_id: str,
-    topic_name: str | None,
-    as_json: bool,
-    nameservers: tuple[str, ...],
-    timeout_s: float,
-) -> None:
+@click.option("--topic", type=TopicName(), help="MESSAGE_ID is a unique key of this topic.")
+@asks
+def get(*, message_id: str, topic: str | None, target: Target, as_json: bool) -> None:
     """Print one message, by its offset message id, or by unique key with --topic."""
-    target = Target(nameservers, timeout_s)
-    if topic_name is not None:
-        found = run(target, lambda cluster: by_key(cluster, topic_name, message_id, unique=True))
-        if not found:
-            raise Failure(f"no message with unique key {message_id} in topic {topic_name}")
-    else:
-        found = [run(target, lambda cluster: by_id(cluster, message_id))]
-    if as_json:
-        show(found, as_json=True)
-        return
+    found = run(target, lambda cluster: by_any_id(cluster, target, message_id, topic))
     for each in found:
-        for name, value in message_tree(each).items():
-            click.echo(f"{name} = {value}")
+        if as_json:
+            print_json(message_tree(each))
+        else:
+            print_message(each)
 
 
-async def by_id(cluster: Cluster, message_id: str) -> "MessageExt":
-    """The message that an offset message id points to, from the broker that the id names."""
-    from broker_trio.model.codes import RequestCode  # noqa: PLC0415
+async def by_any_id(
+    cluster: Cluster, target: Target, message_id: str, topic: str | None
+) -> "list[MessageExt]":
+    """The messages with that id: one, or several copies of one unique key. Raises `Failure`."""
+    from broker_trio.client.admin.problems import NoSuchMessage  # noqa: PLC0415
     from broker_trio.model.errors import RemoteProtocolError  # noqa: PLC0415
-    from broker_trio.model.hosts import decode_message_id  # noqa: PLC0415
-    from broker_trio.wire.headers.query import ViewMessageRequestHeader  # noqa: PLC0415
-    from broker_trio.wire.record import decode_record  # noqa: PLC0415
 
+    if topic is not None:
+        found = await cluster.admin.messages.by_key(topic, message_id, unique=True)
+        if not found:
+            raise Failure(
+                f"no message with unique key {message_id} in topic {topic}",
+                next_command(f"broker-trio message query {topic} {message_id}", target),
+            )
+        return found
     try:
-        address, offset = decode_message_id(message_id)
-    except (ValueError, RemoteProtocolError) as error:
+        return [await cluster.admin.messages.by_id(message_id)]
+    except RemoteProtocolError as error:
         advice = f"broker-trio message get --topic TOPIC {message_id}"
-        raise Failure(f"{message_id} is no offset message id: {error}", advice) from error
-    header = ViewMessageRequestHeader(offset=offset)
-    answer = await cluster.calls.ask(address, RequestCode.VIEW_MESSAGE_BY_ID, header)
-    return decode_record(answer.body)
+        raise Failure(
+            f"{message_id} is no offset message id: {error}", next_command(advice, target)
+        ) from error
+    except NoSuchMessage as error:
+        raise Failure(str(error)) from error
 
 
 @message.command()
-@click.argument("topic_name", metavar="TOPIC")
-@click.argument("key")
-@click.option("--begin-ms", type=int, default=0, help="Stored at or after, ms since 1970.")
-@click.option("--end-ms", type=int, default=LATEST_MS, help="Stored at or before.")
-@click.option("--max", "count_max", type=click.IntRange(1, 1_000), default=64, show_default=True)
-@json_option
-@cluster_options
+@click.argument("topic", type=TopicName())
+@click.argument("key", required=False)
+@click.option("--since", "begin_ms", type=When(), help="Stored at or after: 10m (ago), ISO time.")
+@click.option("--until", "end_ms", type=When(), help="Stored at or before.")
+@click.option("--begin-ms", "begin_ms", type=When(), hidden=True)
+@click.option("--end-ms", "end_ms", type=When(), hidden=True)
+@click.option("--max", "count_max", type=count_type, default=64, show_default=True)
+@asks
 def query(
     *,
-    topic_name: str,
-    key: str,
-    begin_ms: int,
-    end_ms: int,
+    topic: str,
+    key: str | None,
+    begin_ms: int | None,
+    end_ms: int | None,
     count_max: int,
+    target: Target,
     as_json: bool,
-    nameservers: tuple[str, ...],
-    timeout_s: float,
 ) -> None:
-    """Print the messages of TOPIC that carry KEY."""
+    """Print the messages of TOPIC that carry KEY, or that were stored in a span of time.
+
+    \b
+    broker-trio message query orders order-4711
+    broker-trio message query orders --since 10m --max 20
+    """
+    if key is None and begin_ms is None:
+        raise click.UsageError("what to look for: a KEY, or --since TIME")
+    begin, end = begin_ms or 0, LATEST_MS if end_ms is None else end_ms
 
     async def work(cluster: Cluster) -> "list[MessageExt]":
-        return await by_key(
-            cluster, topic_name, key, begin_ms=begin_ms, end_ms=end_ms, count_max=count_max
-        )
+        messages = cluster.admin.messages
+        if key is None:
+            return await messages.by_time(topic, begin, end, count_max)
+        return await messages.by_key(topic, key, begin_ms=begin, end_ms=end, count_max=count_max)
 
-    show(run(Target(nameservers, timeout_s), work), as_json=as_json)
-
-
-async def by_key(
-    cluster: Cluster,
-    topic_name: str,
-    key: str,
-    *,
-    unique: bool = False,
-    begin_ms: int = 0,
-    end_ms: int = LATEST_MS,
-    count_max: int = 64,
-) -> "list[MessageExt]":
-    """Messages with that key from every broker of the topic, oldest first."""
-    from broker_trio.client.routes import readable_address  # noqa: PLC0415
-    from broker_trio.model.codes import RequestCode, ResponseCode  # noqa: PLC0415
-    from broker_trio.wire.headers.query import QueryMessageRequestHeader  # noqa: PLC0415
-    from broker_trio.wire.record import decode_records  # noqa: PLC0415
-
-    header = QueryMessageRequestHeader(
-        topic=topic_name,
-        key=key,
-        max_num=count_max,
-        begin_timestamp=begin_ms,
-        end_timestamp=end_ms,
-        unique_key_query=unique,
-    )
-    found: list[MessageExt] = []
-    for data in (await cluster.nameservers.route(topic_name)).broker_datas:
-        address = readable_address(data)
-        if address is None:
-            continue
-        answer = await cluster.calls.ask(
-            address,
-            RequestCode.QUERY_MESSAGE,
-            header,
-            accept=(ResponseCode.SUCCESS, ResponseCode.QUERY_NOT_FOUND),
-        )
-        if answer.code == ResponseCode.SUCCESS:
-            found += decode_records(answer.body)
-    return sorted(found, key=lambda each: each.store_timestamp_ms)[:count_max]
+    show_messages(run(target, work), as_json=as_json)
 
 
 @message.command()
-@click.argument("topic_name", metavar="TOPIC")
+@click.argument("topic", type=TopicName())
 @click.option("--queue", "queue_id", type=click.IntRange(0), help="Only this queue id.")
 @click.option("--offset", type=click.IntRange(0), help="From this queue offset on.")
 @click.option(
     "--count", type=click.IntRange(1, 32), default=5, show_default=True, help="Per queue."
 )
-@json_option
-@cluster_options
+@asks
 def peek(
     *,
-    topic_name: str,
+    topic: str,
     queue_id: int | None,
     offset: int | None,
     count: int,
+    target: Target,
     as_json: bool,
-    nameservers: tuple[str, ...],
-    timeout_s: float,
 ) -> None:
     """Print the newest messages of each queue of TOPIC; no consumer's place changes."""
 
     async def work(cluster: Cluster) -> "list[MessageExt]":
-        from broker_trio.client.puller import Puller  # noqa: PLC0415
+        return await cluster.admin.messages.newest(topic, count, queue_id=queue_id, offset=offset)
 
-        puller = Puller(cluster.calls, cluster.nameservers, PEEK_GROUP)
-        found: list[MessageExt] = []
-        for queue, address in (await puller.queues(topic_name)).items():
-            if queue_id is not None and queue.queue_id != queue_id:
-                continue
-            low, high = await puller.bounds(queue, address)
-            begin = max(low, high - count) if offset is None else offset
-            if low <= begin < high:
-                pulled = await puller.pull(queue, address, begin, count=count)
-                found += pulled.messages
-        return found
+    show_messages(run(target, work), as_json=as_json)
 
-    show(run(Target(nameservers, timeout_s), work), as_json=as_json)
+
+# -- following -----------------------------------------------------------------------------------
+
+VERDICTS: Final = {
+    "consumed": "ok",
+    "waiting": "warn",
+    "not started": "warn",
+    "other tags": "dim",
+    "not subscribed": "dim",
+}
+
+
+@message.command()
+@click.argument("message_id")
+@click.option("--topic", type=TopicName(), help="MESSAGE_ID is a unique key of this topic.")
+@asks
+def track(*, message_id: str, topic: str | None, target: Target, as_json: bool) -> None:
+    """Tell for each group of the message's topic whether it has consumed the message."""
+
+    async def work(cluster: Cluster) -> list[dict[str, Any]]:
+        (found, *_) = await by_any_id(cluster, target, message_id, topic)
+        groups = await cluster.admin.topics.groups_of(found.topic)
+        tracks = await cluster.admin.connections.tracks(found, groups)
+        return [
+            {
+                "group": each.group,
+                "verdict": each.verdict,
+                "place": each.place,
+                "queue_id": found.queue_id,
+                "queue_offset": found.queue_offset,
+            }
+            for each in tracks
+        ]
+
+    rows = run(target, work)
+    if as_json:
+        print_json({"message_id": message_id, "groups": rows})
+        return
+    shown = [
+        (
+            row["group"],
+            Styled(row["verdict"], VERDICTS[row["verdict"]]),
+            row["place"] if row["place"] >= 0 else None,
+            row["queue_offset"],
+        )
+        for row in rows
+    ]
+    columns = ("group", Column("verdict", "whole"), "group is at", "message is at")
+    print_table("", columns, shown, empty="no group consumes its topic")
+
+
+# -- sending -------------------------------------------------------------------------------------
+
+
+@message.command()
+@click.argument("topic", type=TopicName())
+@click.argument("body")
+@click.option("--tag", default="", help="Tag of the message.")
+@click.option("--key", "keys", multiple=True, help="May be repeated.")
+@click.option("--property", "properties", multiple=True, metavar="NAME=VALUE", help="Repeatable.")
+@asks
+def send(
+    *,
+    topic: str,
+    body: str,
+    tag: str,
+    keys: tuple[str, ...],
+    properties: tuple[str, ...],
+    target: Target,
+    as_json: bool,
+) -> None:
+    """Send one message and print its receipt; `-` as BODY reads it from stdin.
+
+    For many lines see `broker-trio produce`.
+    """
+    from broker_trio.cli.produce import print_receipt  # noqa: PLC0415
+
+    data = sys.stdin.buffer.read() if body == "-" else body.encode()
+    named = dict(parted(each) for each in properties)
+
+    async def work(_cluster: Cluster) -> Any:
+        async with client_of(target, "broker-trio-message") as mq:
+            return await mq.send(topic, data, tag=tag, keys=keys, properties=named)
+
+    print_receipt(run(target, work, changes=True), as_json=as_json)
+
+
+def parted(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise click.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--property")
+    return name, value
