@@ -115,6 +115,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     replica_id: int = 0
     address: str = ""
     peer: str = ""
+    witnesses: tuple[str, ...] = ()  # the nameservers that it asks, host:port
     mode: str = ""
     state: str = ""
     paused: bool = False

@@ -469,10 +469,12 @@ class Machine:
         if self.following is not None:
             if not pair.is_member(state.store_id, self.following):
                 return "learner"
-            return "slave" if state.settled.epoch == state.promised else "catching up"
+            return "slave" if self.kept.settled.epoch == state.promised else "catching up"
         return "detached"
 
     def _describe_owner(self, now: float) -> str:
+        if self.unsaved is not None:
+            return "proposing"
         if self.must_renew:
             return "restarted owner"
         if now >= self.lease_until:

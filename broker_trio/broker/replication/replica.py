@@ -365,6 +365,7 @@ class Replica:
             replica_id=settings.replica_id,
             address=settings.address,
             peer=settings.peer,
+            witnesses=machine.witnesses,
             mode=settings.mode,
             state=machine.describe(now),
             paused=machine.paused_until > now,

@@ -80,7 +80,7 @@ class PairRequests:
     def status(self, request: Request, _header: object) -> Response:
         """26003."""
         asked = bodies.decode(request.command.body, bodies.Naming)
-        self._check_name(asked.broker_name)
+        self._check_name(asked.broker_name or self._name)
         return Response(body=bodies.encode(self._replica.status()))
 
     def order(self, request: Request, _header: object) -> Later:

@@ -1,0 +1,112 @@
+"""What an operator should do with a pair now, from what everybody says of it. Pure.
+
+ok        both copies are there                     promote   somebody may own, nobody does
+wait      it mends itself, or somebody must come    finish    a command ended half way
+degrade   the slave is gone, writes are refused     restore   one copy counts, start the other
+adopt     too many nameservers forgot               loss      only with accepted loss
+"""
+
+from typing import NamedTuple
+
+from broker_trio.broker.replication.view import (
+    View,
+    against_promoting,
+    kept_of,
+    label,
+    rank,
+    witnesses_reached,
+)
+from broker_trio.model.pair import Status, majority, meets_floor
+
+
+class Instruction(NamedTuple):
+    """What to do now: ok, wait, finish, promote, restore, degrade, adopt, loss; and why."""
+
+    verb: str
+    text: str
+    command: str = ""
+
+
+def instruction(view: View) -> Instruction:
+    """What an operator should do now, from what everybody says."""
+    if not view.replicas:
+        why = "; ".join(f"{address}: {text}" for address, text in view.silent.items())
+        return Instruction("wait", f"no replica answers: {why or 'none is known'}")
+    owner = view.owner
+    if owner is not None:
+        return _with_owner(view, owner)
+    for status in view.replicas.values():
+        if status.state == "owner, no lease":
+            return _without_lease(view, status)
+        if kept_of(status).proposed is not None:
+            return _unfinished(view, status)
+    return _without_owner(view)
+
+
+def _with_owner(view: View, owner: Status) -> Instruction:
+    kept = kept_of(owner)
+    settled = kept.settled
+    for status in view.replicas.values():
+        if status is not owner and kept_of(status).promised > kept.promised:
+            text = f"{label(status)} promised epoch {kept_of(status).promised}: a command ended "
+            text += f"half way; to end it for good let {label(owner)} make a record above it"
+            return Instruction("finish", text, f"broker-trio promote {label(owner)}")
+    if len(settled.members) == 2:
+        if owner.follower and (owner.level or settled.min == 1):
+            return Instruction("ok", f"{label(owner)} is the master, both copies are there")
+        text = f"{label(owner)} has no level slave"
+        if settled.min == 1:
+            return Instruction("wait", f"{text}; it goes on with one copy")
+        command = f"broker-trio degrade {label(owner)}"
+        return Instruction("degrade", f"{text} and answers 11 until one is there", command)
+    if owner.follower:
+        text = f"one copy counts; {owner.follower[:8]} follows and is restored once it is level"
+        return Instruction("wait", text, f"broker-trio restore {label(owner)}")
+    return Instruction("restore", "one copy counts and no slave follows: start the other broker")
+
+
+def _without_lease(view: View, status: Status) -> Instruction:
+    fact = witnesses_reached(view).fact
+    forgot = sum(one.forgot for one in view.witnesses.values())
+    if forgot > view.witness_count - majority(view.witness_count):
+        text = f"too many nameservers forgot: {fact}"
+        return Instruction("adopt", text, "broker-trio pair adopt")
+    return Instruction("wait", f"{label(status)} is the master without a lease: {fact}")
+
+
+def _unfinished(view: View, status: Status) -> Instruction:
+    kept = kept_of(status)
+    proposed = kept.proposed
+    assert proposed is not None
+    if kept.settled.owner == kept.store_id:
+        verb = "degrade" if len(proposed.members) == 1 else "promote"
+        verb = "restore" if len(proposed.members) > len(kept.settled.members) else verb
+    else:
+        verb = "promote"
+    refusing = [
+        address
+        for address, witness in view.witnesses.items()
+        if witness.record is not None
+        and witness.record.epoch != proposed.epoch
+        and (witness.record.epoch > proposed.epoch or not meets_floor(proposed, witness.record))
+    ]
+    if len(refusing) > view.witness_count - majority(view.witness_count):
+        return _without_owner(view)
+    text = f"{label(status)} proposed epoch {proposed.epoch}, which is not in force: run it again"
+    return Instruction("finish", text, f"broker-trio {verb} {label(status)}")
+
+
+def _without_owner(view: View) -> Instruction:
+    for status in view.replicas.values():
+        if not against_promoting(view, status):
+            command = f"broker-trio promote {label(status)}"
+            return Instruction("promote", f"{label(status)} holds everything acknowledged", command)
+    if not witnesses_reached(view).ok:
+        return Instruction("wait", f"nobody may own: {witnesses_reached(view).fact}")
+    if view.silent:
+        missing = ", ".join(sorted(view.silent))
+        text = f"who answers may lack acknowledged messages; bring back {missing}"
+        return Instruction("wait", text)
+    best = max(view.replicas.values(), key=rank)
+    command = f"broker-trio promote {label(best)} --accept-loss"
+    return Instruction("loss", "no store is sure to hold everything acknowledged", command)

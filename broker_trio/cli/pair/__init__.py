@@ -1,0 +1,1 @@
+"""Failover by hand: look at a pair, and change who owns it."""
