@@ -17,6 +17,7 @@ from broker_trio.broker.admin.queues import QueueAdmin
 from broker_trio.broker.admin.runtime import RuntimeAdmin
 from broker_trio.broker.admin.topics import TopicAdmin
 from broker_trio.broker.ages import Ages
+from broker_trio.broker.burst import Bursts
 from broker_trio.broker.config import BrokerConfig
 from broker_trio.broker.groups import Groups
 from broker_trio.broker.held_pulls import HeldPulls
@@ -33,6 +34,7 @@ from broker_trio.broker.sessions import Sessions
 from broker_trio.broker.settings import Settings
 from broker_trio.broker.stats import BrokerStats
 from broker_trio.broker.topics import Topics
+from broker_trio.model.codes import RequestCode
 from broker_trio.model.hosts import encode_host
 from broker_trio.remoting.client import RemotingClient
 from broker_trio.remoting.dispatch import Dispatcher, Route, Session
@@ -223,7 +225,8 @@ class Parts:
 
     def dispatcher(self) -> Dispatcher:
         """All routes of the broker."""
-        return Dispatcher(route for service in self.requests for route in service.routes())
+        routes = (route for service in self.requests for route in service.routes())
+        return Dispatcher(routes, Bursts(self.send).take, RequestCode.SEND_MESSAGE_V2)
 
 
 def _queue_count(queues: list[ConsumeQueue]) -> int:

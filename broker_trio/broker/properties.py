@@ -13,6 +13,7 @@ wins.
 """
 
 import re
+from collections.abc import Sequence
 from typing import Final, final
 
 import msgspec
@@ -98,9 +99,31 @@ class Scanner:
         end = raw.find(b"\x02", at)
         key = raw[at:end]
         shape = self._shapes.get(raw[:at] + raw[end:])
-        if shape is None or not key.isalnum():
+        if shape is None or len(raw) > SHAPE_BYTES_MAX or not key.isalnum():
             return None
         return shape.before + key + shape.after, shape.tags_code
+
+    def plain_run(self, raws: Sequence[bytes]) -> tuple[list[bytes], list[bytes], int] | None:
+        """(stored, UNIQ_KEYs, tags code) where all differ in their UNIQ_KEYs alone; else None.
+
+        All of one length. As `plain` for each, in half of its time.
+        """
+        first = raws[0]
+        at = first.find(_KEY_NAME) + len(_KEY_NAME)
+        end = first.find(b"\x02", at)
+        before, after = first[:at], first[end:]
+        shape = self._shapes.get(before + after)
+        if shape is None or len(first) > SHAPE_BYTES_MAX:
+            return None
+        keys = [raw[at:end] for raw in raws]
+        if (
+            not b"".join(keys).isalnum()
+            or [raw[:at] for raw in raws].count(before) != len(raws)
+            or [raw[end:] for raw in raws].count(after) != len(raws)
+        ):
+            return None
+        before, after = shape.before, shape.after
+        return [before + key + after for key in keys], keys, shape.tags_code
 
     def _remember(self, rest: bytes, found: Scanned) -> None:
         if len(rest) > SHAPE_BYTES_MAX:

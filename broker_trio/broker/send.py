@@ -9,7 +9,10 @@ The answer leaves at once under ASYNC_FLUSH (durability `memory`), and when its 
 under SYNC_FLUSH (durability `disk`), unless the message says WAIT=false.
 """
 
-from typing import Final, final
+from collections.abc import Callable
+from typing import Final, NamedTuple, final
+
+import msgspec
 
 from broker_trio.broker.config import BrokerConfig
 from broker_trio.broker.properties import Scanned, Scanner, checked
@@ -25,10 +28,12 @@ from broker_trio.model.names import NOT_SENDABLE, check_topic, is_dlq, is_retry
 from broker_trio.model.topic import TopicConfig
 from broker_trio.remoting.dispatch import PARKED, Parked, Request, Response, Route, Session
 from broker_trio.runtime.seams import Entropy
-from broker_trio.store.appender import BatchItem
+from broker_trio.store.appender import AppendedRun, BatchItem, Run
 from broker_trio.store.entry import Appended
 from broker_trio.store.store import Draft, Store
-from broker_trio.wire.batch import decode_batch
+from broker_trio.wire.batch import cut_batch, decode_batch
+from broker_trio.wire.command import Command
+from broker_trio.wire.headers.base import from_ext
 from broker_trio.wire.headers.send import SendMessageRequestHeader, SendMessageV2RequestHeader
 from broker_trio.wire.java import encode_host
 from broker_trio.wire.properties import parse_properties
@@ -53,6 +58,17 @@ class Target:
         self.needs_keys = config.attributes.get("cleanup.policy") == "COMPACTION"
 
 
+class Plain(NamedTuple):
+    """What is true of all messages of one form (`burst.py`): stored as sent, in `target`."""
+
+    target: Target
+    flag: int
+    sys_flag: int  # as stored, but for the sender's host family
+    before: bytes  # properties as stored, around the UNIQ_KEY
+    after: bytes
+    tags_code: int
+
+
 @final
 class Send:
     """The send codes of one broker."""
@@ -72,10 +88,12 @@ class Send:
         self._store, self._topics, self._retry, self._schedule = store, topics, retry, schedule
         self._stats, self._entropy, self._settings = stats, entropy, settings
         self._targets: dict[str, Target] = {}
+        self.on_forget: list[Callable[[], None]] = []
         self._hosts: dict[int, tuple[bytes, int]] = {}
         self._sync = config.store.flush_disk_type == "SYNC_FLUSH"
+        self.answers_at_once = not self._sync  # a message is answered as soon as it is written
         self._body_max = config.store.message_size_max
-        self._id_prefix = store_host.hex().upper()
+        self.id_prefix = store_host.hex().upper()
         self._store_v6 = SysFlag.STOREHOST_V6 if len(store_host) == 20 else 0
         trace = "true" if config.trace_on else "false"
         self._memory_suffix = SendSuffix(config.region_id, trace, "memory")
@@ -102,6 +120,8 @@ class Send:
     def _forget(self, changed: list[TopicConfig]) -> None:
         for config in changed:
             self._targets.pop(config.topic_name, None)
+        for forget in self.on_forget:
+            forget()
 
     def _handle(self, request: Request, header: SendMessageRequestHeader) -> Response | Parked:
         body = request.command.body
@@ -117,7 +137,7 @@ class Send:
             )
         if queue_id < 0:
             queue_id = self._entropy.randrange(max(1, target.write_queues))
-        host = self._hosts.get(request.session.id) or self._remember(request.session)
+        host = self.host_of(request.session)
         draft = Draft(
             topic,
             queue_id,
@@ -161,10 +181,63 @@ class Send:
             self._targets[topic] = target
         return target
 
+    def host_of(self, session: Session) -> tuple[bytes, int]:
+        """The peer's address as stored, and its bit of sysFlag."""
+        return self._hosts.get(session.id) or self._remember(session)
+
     def _remember(self, session: Session) -> tuple[bytes, int]:
         host = encode_host(session.peer_address)
         pair = self._hosts[session.id] = (host, SysFlag.BORNHOST_V6 if len(host) == 20 else 0)
         return pair
+
+    # -- bursts -----------------------------------------------------------------------------------
+
+    @property
+    def suffix(self) -> SendSuffix:
+        """The fields that all answers of `append_plain` have."""
+        return self._memory_suffix
+
+    def plain_of(self, command: Command, before: bytes, after: bytes) -> Plain | None:
+        """What all messages like this one have in common, if nothing about it is special.
+
+        `before`, `after`: its properties around the UNIQ_KEY. None also for what would be refused.
+        """
+        try:
+            header = from_ext(command.ext, SendMessageV2RequestHeader)
+        except msgspec.ValidationError:
+            return None
+        target = self._targets.get(header.topic)
+        raw = (header.properties or "").encode()
+        scanned = self._scanner.scan(raw)
+        known = self._scanner.plain_run((raw,))
+        if (
+            target is None  # the ordinary way finds out whether there is such a topic
+            or target.is_retry
+            or target.needs_keys
+            or known is None
+            or scanned.special
+            or not scanned.wait
+            or header.batch
+            or header.reconsume_times
+            or header.sys_flag & SysFlag.TRANSACTION_MASK
+            or raw != before + scanned.uniq_key + after
+            or len(command.body) > self._body_max
+        ):
+            return None
+        stored_before, _, stored_after = scanned.stored.partition(scanned.uniq_key)
+        sys_flag = header.sys_flag & KEPT_FLAGS | self._store_v6
+        return Plain(target, header.flag, sys_flag, stored_before, stored_after, known[2])
+
+    def append_plain(self, plain: Plain, run: Run) -> AppendedRun:
+        """Store a burst. Raises `Refused`, and nothing changed then."""
+        self._store.check_writable(len(run.bodies[0]))
+        appended = self._store.append_run(run)
+        count = len(run.bodies)
+        self._count(plain.target, count, appended.size * count)
+        self._stats.receipts.memory += count
+        return appended
+
+    # -- one message ------------------------------------------------------------------------------
 
     def _send_one(
         self, request: Request, target: Target, draft: Draft, header: SendMessageRequestHeader
@@ -180,7 +253,7 @@ class Send:
         self._count(target, 1, appended.size)
         if scanned.delay_level:
             target.stats.note_delayed(appended.size)
-        message_id = f"{self._id_prefix}{appended.physical_offset:016X}"
+        message_id = f"{self.id_prefix}{appended.physical_offset:016X}"
         return self._answer(request, asked, appended, message_id, scanned)
 
     def _special(self, draft: Draft, scanned: Scanned, header: SendMessageRequestHeader) -> Draft:
@@ -220,14 +293,48 @@ class Send:
             raise Refused(ResponseCode.MESSAGE_ILLEGAL, f"no batches to topic {draft.topic}")
         if target.config.attributes.get("queue.type") == "BatchCQ":
             raise Refused(ResponseCode.MESSAGE_ILLEGAL, "inner batches (BatchCQ) are not supported")
+        plain = self._plain_batch(request, target, draft)
+        if plain is not None:
+            return plain
         items, wait = self._items(target, draft.body)
         appended = self._store.append_batch(draft, items)
         self._count(target, len(appended), sum([one.size for one in appended]))
-        prefix = self._id_prefix
+        prefix = self.id_prefix
         ids = ",".join([f"{prefix}{one.physical_offset:016X}" for one in appended])
         first = appended[0]
         last = first._replace(next_physical_offset=appended[-1].next_physical_offset)
         return self._answer(request, draft.queue_id, last, ids, Scanned(wait=wait))
+
+    def _plain_batch(
+        self, request: Request, target: Target, draft: Draft
+    ) -> Response | Parked | None:
+        """The usual batch: items of one size that differ in body and UNIQ_KEY; None for others."""
+        cut = cut_batch(draft.body)
+        if cut is None or target.needs_keys or draft.reconsume_times:
+            return None
+        flag, bodies, raws = cut
+        plain = self._scanner.plain_run(raws)
+        if plain is None:
+            return None
+        count = len(bodies)
+        run = Run(
+            draft.topic,
+            (draft.queue_id,) * count,
+            flag,
+            draft.sys_flag,
+            (draft.born_timestamp_ms,) * count,
+            draft.born_host,
+            bodies,
+            plain[0],
+            plain[2],
+        )
+        appended = self._store.append_run(run)
+        begin, size = appended.physical_offset, appended.size
+        self._count(target, count, size * count)
+        prefix, end = self.id_prefix, appended.next_physical_offset
+        ids = ",".join([f"{prefix}{position:016X}" for position in range(begin, end, size)])
+        last = Appended(begin, appended.queue_offsets[0], size, 0, end)
+        return self._answer(request, draft.queue_id, last, ids, Scanned())
 
     def _items(self, target: Target, body: bytes) -> tuple[list[BatchItem], bool]:
         """The batch's messages as they are stored, and whether anybody waits for the disk."""

@@ -9,8 +9,10 @@ Whoever finds answers queued and nobody sending becomes the sender, so a plain r
 task switch. While the peer does not take answers the reader waits in `drain`: TCP slows the peer.
 A feed stops where answers reach `outbound_bytes_max`, and goes on once they left: a read of small
 questions may ask for gigabytes. It stops after each question that may take long, too: thousands of
-them in one read delay the others by one at a time. What is answered later (a woken pull) cannot
-wait; past that limit it is answered "busy" without its body, and the client asks again.
+them in one read delay the others by one at a time. A question with a large body (a batch of sends)
+is answered at once, so that its sender goes on while the next one is handled. What is answered
+later (a woken pull) cannot wait; past that limit it is answered "busy" without its body, and the
+client asks again.
 
 Deadlines live in plain attributes that the server's sweep looks at once a second; a timeout per
 read would cost more than the read.
@@ -24,7 +26,15 @@ import trio
 
 from broker_trio.model.codes import ResponseCode
 from broker_trio.model.errors import LocalProtocolError, Refused, RemoteProtocolError
-from broker_trio.remoting.dispatch import Dispatcher, Later, Parked, Request, Response, settle
+from broker_trio.remoting.dispatch import (
+    Burst,
+    Dispatcher,
+    Later,
+    Parked,
+    Request,
+    Response,
+    settle,
+)
 from broker_trio.remoting.limits import RemotingLimits
 from broker_trio.remoting.stats import RemotingStats
 from broker_trio.wire.command import ONEWAY, RESPONSE, Command
@@ -34,6 +44,7 @@ from broker_trio.wire.serialize import encode_parts
 log = structlog.get_logger("remoting")
 REMARK_CHARS_MAX: Final = 1_024  # a peer's own long text is not worth sending back
 JOIN_BYTES_MAX: Final = 1 << 20  # answers are joined for one send up to this much
+LARGE_BODY: Final = 4_096  # bytes; a question with so much is answered before the next is read
 
 
 @final
@@ -114,7 +125,7 @@ class Connection:
                 log.info("connection.protocol_error", peer=self.peer_address, error=str(error))
                 await self._drain()
                 return
-            if self._outbox and not self._send_now():
+            if not self._send_now():
                 await self._drain()
 
     def _feed(self, data: bytes | bytearray) -> bool:
@@ -125,9 +136,21 @@ class Connection:
         if data:
             frames.receive_data(data)
         self._feeding = True
-        count, room, long = 0, self._limits.outbound_bytes_max, self._dispatcher.long
+        count = 0
+        room, long = self._limits.outbound_bytes_max, self._dispatcher.long
+        take_burst = self._dispatcher.take_burst
         try:
-            while (command := frames.next_command()) is not None:
+            while True:
+                if take_burst is not None and (burst := take_burst(self, *frames.window())):
+                    frames.skip(burst.size)
+                    count += burst.frames
+                    self._took(burst, now)
+                    if self._outbox_bytes > room:
+                        return True
+                    continue
+                command = frames.next_command()
+                if command is None:
+                    return False
                 count += 1
                 if command.flag & RESPONSE:
                     self._answered(command)
@@ -135,11 +158,20 @@ class Connection:
                     self._handle(command, now)
                     if self._outbox_bytes > room or command.code in long:
                         return True
-            return False
+                    if len(command.body) > LARGE_BODY:
+                        self._batch_done()
+                        self._send_now()
         finally:
             self._batch_done()
             self._feeding = False
             self._note_frames(count, now)
+
+    def _took(self, burst: Burst, now: float) -> None:
+        """Count and queue the answers of frames that were handled together."""
+        seconds = trio.current_time() - now
+        self._stats.answered(self._dispatcher.burst_code, 0, seconds, count=burst.frames)
+        if not self._closed:
+            self._queue(burst.answers)
 
     def _note_frames(self, count: int, now: float) -> None:
         """Keep the sweep's facts, and the process-wide bound on unfinished frames."""
@@ -274,6 +306,8 @@ class Connection:
         """Hand all answers to the kernel without waiting; False where some are left to `_drain`."""
         if self._send_nowait is None or self._sending or self._closed:
             return False
+        if not self._outbox:
+            return True
         data = b"".join(self._outbox)
         sent = self._send_nowait(data)
         self._stats.bytes_out += sent

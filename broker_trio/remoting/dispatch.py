@@ -14,7 +14,7 @@ and their answer is dropped in one place (`Request.answer`).
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 import structlog
@@ -116,10 +116,29 @@ class Route(Generic[H]):
     processor: str = "admin"
 
 
-class Dispatcher:
-    """All routes of one program; a duplicate code is an assertion at start."""
+class Burst(NamedTuple):
+    """Frames that were handled together, all with code 0."""
 
-    def __init__(self, routes: Iterable[Route[Any]]) -> None:
+    frames: int
+    size: int  # bytes of all of them
+    answers: list[bytes]  # whole frames, one each
+
+
+TakeBurst = Callable[[Session, bytes | bytearray, int], Burst | None]
+
+
+class Dispatcher:
+    """All routes of one program; a duplicate code is an assertion at start.
+
+    `take_burst`, where given, is asked before each frame whether it handles that one and some more
+    at once: (session, bytes of a read, where the frame begins). None = they go one by one.
+    """
+
+    def __init__(
+        self, routes: Iterable[Route[Any]], take_burst: TakeBurst | None = None, burst_code: int = 0
+    ) -> None:
+        """`burst_code`: the request code under which bursts are counted."""
+        self.take_burst, self.burst_code = take_burst, burst_code
         self.routes: dict[int, Route[Any]] = {}
         for route in routes:
             assert route.code not in self.routes, f"two handlers for {route.code.name}"

@@ -42,9 +42,15 @@ class RemotingStats:
         self.by_code: dict[tuple[int, int, bool], CodeStats] = {}
 
     def answered(
-        self, request_code: int, response_code: int, seconds: float, *, parked: bool = False
+        self,
+        request_code: int,
+        response_code: int,
+        seconds: float,
+        *,
+        parked: bool = False,
+        count: int = 1,
     ) -> None:
-        """Count one answer; `parked`: it waited for a flush or a message.
+        """Count answers that took equally long; `parked`: they waited for a flush or a message.
 
         Codes of peers are unbounded: unknown ones share the entry (-1, 3, False).
         """
@@ -54,9 +60,9 @@ class RemotingStats:
             if response_code == 3:
                 key = (-1, 3, False)
             stats = self.by_code.setdefault(key, CodeStats())
-        stats.count += 1
-        stats.sum_s += seconds
-        stats.buckets[bisect_left(LATENCY_BOUNDS_S, seconds)] += 1
+        stats.count += count
+        stats.sum_s += seconds * count
+        stats.buckets[bisect_left(LATENCY_BOUNDS_S, seconds)] += count
 
     def wait(self, processor: str, change: int) -> None:
         """A request begins (1) or ends (-1) to wait in a task."""

@@ -3,8 +3,7 @@
     dispatched entries ─▶ pending ─▶ rows (key hash, offset, time) ─▶ the newest file ─▶ journal
                           in memory    one a key                       page cache         durable
 
-Keys of a record: UNIQ_KEY first, then each word of KEYS. The hash is of `topic#key` with the stored
-topic. ROLLBACK records are not indexed, PREPARED ones are. When a file is full the next key, of the
+`index_rows.py` says which keys a record has. When a file is full the next key, of the
 same record if it falls so, goes to a new file. A file is named by the local wall time of its first
 record, yyyyMMddHHmmssSSS: then a rebuilt index has the same names. A name that would not come
 after the one before (a clock went back) is that name plus one.
@@ -22,7 +21,6 @@ changed before `run` flushes without being asked.
 """
 
 import errno
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final, final
 
@@ -33,13 +31,13 @@ from broker_trio.runtime.seams import Disk
 from broker_trio.store import snapshot
 from broker_trio.store.config import StoreConfig
 from broker_trio.store.entry import Entry
-from broker_trio.store.index_file import HEADER, INDEX_FOLDER, IndexFile, Row
+from broker_trio.store.index_file import HEADER, INDEX_FOLDER, IndexFile
 from broker_trio.store.index_journal import INDEX_JOURNAL_PATH, Journal, journal_file
 from broker_trio.store.index_query import OFFSET_MAX, Window, find
+from broker_trio.store.index_rows import Rows, rows_of
 from broker_trio.store.index_start import IndexStart
 from broker_trio.store.open_files import OpenFiles
 from broker_trio.wire.java import topic_key_hash
-from broker_trio.wire.properties import find_property
 
 PENDING_MAX: Final = 4_096  # entries, about a megabyte; indexing them takes some 10 ms
 LINGER_S: Final = 0.01  # a put for many keys costs little more than one for a single key
@@ -48,35 +46,11 @@ CHANGED_MAX: Final = 65_536  # slots; a journal of half a megabyte
 OPEN_INDEX_FILES_MAX: Final = 16
 NO_SPACE_RETRY_S: Final = 1.0
 YEAR_10000_MS: Final = 253_402_300_800_000 - 86_400_000
-ROLLBACK: Final = 0xC
 NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
+NO_ROWS: Final = Rows([], [], [])
+
 log = structlog.get_logger()
-
-
-def rows_of(entries: Sequence[Entry]) -> list[Row]:
-    """The keys of records, in the order in which they are put; about 1.3 µs a key.
-
-    The usual form of UNIQ_KEY is found here, what is odd by `find_property`.
-    """
-    rows: list[Row] = []
-    append = rows.append
-    for topic, _, _, position, _, _, stored_ms, sys_flag, properties in entries:
-        if sys_flag & ROLLBACK == ROLLBACK:
-            continue
-        at = properties.rfind(b"UNIQ_KEY\x01")
-        if at >= 0:
-            end = properties.find(b"\x02", at + 9)
-            if (at == 0 or properties[at - 1] == 2) and end > at + 9:
-                append((topic_key_hash(topic, properties[at + 9 : end]), position, stored_ms))
-            elif (key := find_property(properties, b"UNIQ_KEY")) is not None:
-                append((topic_key_hash(topic, key), position, stored_ms))
-        keys = find_property(properties, b"KEYS")
-        if keys is not None:
-            for word in keys.split(b" "):
-                if word:
-                    append((topic_key_hash(topic, word), position, stored_ms))
-    return rows
 
 
 def file_name(store_timestamp_ms: int, previous: str) -> str:
@@ -99,7 +73,7 @@ class Index:
         self._files: list[IndexFile] = []  # oldest first; the last one is written
         self._dropped: list[IndexFile] = []  # unlinked once a journal says so
         self._pending: list[Entry] = []
-        self._rows: list[Row] = []  # of records that are no longer pending
+        self._rows = NO_ROWS  # of records that are no longer pending
         self._start = IndexStart(disk, self._open, self._files, self._slots, self._items)
         self._wanted = trio.Event()
         self._flushing = trio.Lock()
@@ -147,12 +121,12 @@ class Index:
 
     def catch_up(self) -> None:
         """Index everything pending now. Raises `OSError`; the rest stays pending then."""
-        while self._pending or self._rows:
+        while self._pending or self._rows.hashes:
             self._drain(PENDING_MAX)
 
     def _drain(self, count: int) -> None:
         """Index up to `count` entries, after the rows that a full disk left."""
-        if self._rows:
+        if self._rows.hashes:
             self._put_rows()
         batch = self._pending[:count]
         if batch:
@@ -165,14 +139,16 @@ class Index:
         self.indexed_offset = end
 
     def _put_rows(self) -> None:
-        while self._rows:
+        while self._rows.hashes:
             file = self._files[-1] if self._files else None
             if file is None or file.is_full:
-                file = self._new_file(self._rows[0][2])
-            part = self._rows[: file.room]
+                file = self._new_file(self._rows.times_ms[0])
+            part, rest = self._rows, NO_ROWS
+            if len(part.hashes) > file.room:
+                part, rest = part.cut(file.room)
             file.put(part)
-            self.key_count += len(part)
-            self._rows = self._rows[len(part) :]
+            self.key_count += len(part.hashes)
+            self._rows = rest
 
     def _new_file(self, stored_ms: int) -> IndexFile:
         previous = self._files[-1].name if self._files else ""
@@ -186,7 +162,7 @@ class Index:
     async def run(self) -> None:
         """Index what comes, in small steps, until cancelled. Raises `OSError`."""
         while True:
-            if not self._pending and not self._rows:
+            if not self._pending and not self._rows.hashes:
                 self._wanted = trio.Event()
                 await self._wanted.wait()
                 await trio.sleep(LINGER_S)

@@ -121,6 +121,22 @@ class ConsumeQueues:
         """`count` messages were appended from `next_offset` on."""
         self._next[topic][queue_id] += count
 
+    def assign(self, topic: str, queue_ids: Sequence[int]) -> Sequence[int]:
+        """Queue offsets for messages of one topic in this order; `next_offset` moves on."""
+        first, count = queue_ids[0], len(queue_ids)
+        if queue_ids.count(first) == count:
+            begin = self.next_offset(topic, first)
+            self._next[topic][first] = begin + count
+            return range(begin, begin + count)
+        for queue_id in set(queue_ids):
+            self.next_offset(topic, queue_id)
+        offsets, table = [], self._next[topic]
+        for queue_id in queue_ids:
+            offset = table[queue_id]
+            table[queue_id] = offset + 1
+            offsets.append(offset)
+        return offsets
+
     def assigned(self, entries: Iterable[Entry]) -> None:
         """These got their queue offsets elsewhere and wait for dispatch: theirs are taken."""
         for topic, queue_id, offset, _, _, _, _, sys_flag, _ in entries:
@@ -136,12 +152,15 @@ class ConsumeQueues:
         already are ignored: the log may be dispatched again from anywhere.
         """
         topics, dirty, pack = self._table.topics, self._dirty, UNIT.pack
-        ignored = 0
+        queues: dict[int, ConsumeQueue] = {}
+        ignored, last_topic = 0, None
         for topic, queue_id, offset, position, size, code, _, sys_flag, _ in entries:
             if sys_flag & HIDDEN:
                 continue
             try:
-                queue = topics[topic][queue_id]
+                if topic is not last_topic:
+                    queues, last_topic = topics[topic], topic
+                queue = queues[queue_id]
             except KeyError:
                 queue = self._table.add(self._table.new(topic, queue_id))
             if offset == queue.max_offset and position >= queue.physical_end:

@@ -23,7 +23,7 @@ from broker_trio.model.codes import ResponseCode
 from broker_trio.model.errors import Refused
 from broker_trio.runtime.seams import Clock, Disk, Entropy
 from broker_trio.store import checkpoint as checkpoints
-from broker_trio.store.appender import Appender, BatchItem, Draft
+from broker_trio.store.appender import AppendedRun, Appender, BatchItem, Draft, Run
 from broker_trio.store.commit_log import CommitLog
 from broker_trio.store.config import StoreConfig
 from broker_trio.store.dispatcher import Arrival, Dispatcher
@@ -68,7 +68,7 @@ class Store:
         self.log = CommitLog(disk, config, self.stats)
         self.queues = ConsumeQueues(disk, config)
         self.index = Index(disk, config)
-        self.reader = Reader(self.log, self.queues, self.index, config)
+        self.reader = Reader(self.log, self.queues, self.index, config, stats=self.stats)
         self._dispatcher = Dispatcher(self.log, self.queues, self.index, self.stats)
         self._appender = Appender(
             clock, self.log, self.queues, self._dispatcher, self.stats, store_host
@@ -99,6 +99,7 @@ class Store:
         self.append_batch: Callable[[Draft, Sequence[BatchItem]], list[Appended]] = (
             self._appender.append_batch
         )
+        self.append_run: Callable[[Run], AppendedRun] = self._appender.append_run
         self.check_writable: Callable[[int], None] = self.log.check_writable
         self.when_durable = self._flusher.when_durable
         self.wait_flushed = self._flusher.wait_flushed
@@ -111,6 +112,7 @@ class Store:
     def guard(self, check: Callable[[], None]) -> None:
         """From now on `check` is asked before every append; it raises `Refused`."""
         append, append_batch = self._appender.append, self._appender.append_batch
+        append_run = self._appender.append_run
         check_writable = self.log.check_writable
 
         def guarded(draft: Draft) -> Appended:
@@ -121,11 +123,15 @@ class Store:
             check()
             return append_batch(draft, items)
 
+        def guarded_run(run: Run) -> AppendedRun:
+            check()
+            return append_run(run)
+
         def guarded_check(size: int) -> None:
             check()
             check_writable(size)
 
-        self.append, self.append_batch = guarded, guarded_batch
+        self.append, self.append_batch, self.append_run = guarded, guarded_batch, guarded_run
         self.check_writable = guarded_check
 
     def replica(self) -> Replica:
@@ -226,6 +232,7 @@ class Store:
         self._durability.open_at(recovered.marks, newest_ms, rest)
         if recovered.full is not None:
             self._dispatcher.stall(recovered.full)
+        self.reader.written_from = recovered.truncated_to
         self.stats.recovery_seconds = recovered.seconds
         self.recovered = recovered
         self.retention.check_space()

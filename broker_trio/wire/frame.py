@@ -65,6 +65,17 @@ class FrameBuffer:
             self._data += data
         self._at = 0
 
+    def window(self) -> tuple[bytes | bytearray, int]:
+        """What was received and where it goes on: for who cuts frames that it knows by itself."""
+        return self._data, self._at
+
+    def skip(self, size: int) -> None:
+        """`size` bytes of the window were whole frames, and are dealt with."""
+        self._at += size
+        assert self._at <= len(self._data), "skipped what was not there"
+        if self._at == len(self._data):
+            self._data, self._at = b"", 0
+
     def next_command(self) -> Command | None:
         """The next whole command, or None: feed me more. Raises RemoteProtocolError, for good."""
         if self._failure is not None:

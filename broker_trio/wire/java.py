@@ -26,12 +26,14 @@ from broker_trio.model.hashes import (
 from broker_trio.model.hosts import decode_host, decode_message_id, encode_host, message_id
 
 __all__ = [
+    "absolute",
     "decode_host",
     "decode_message_id",
     "encode_host",
     "index_hash",
     "java_hash",
     "message_id",
+    "shifted_hash",
     "tags_code",
     "tags_code_of",
     "topic_key_hash",
@@ -59,24 +61,25 @@ _kept_tags: Final = lru_cache(TAGS_CACHED_MAX)(_hash_of)
 
 def index_hash(topic_key: str) -> int:
     """The index's hash of a whole `topic#key`: the absolute value, 0 for the smallest int."""
-    return _absolute(polynomial(units_of(topic_key)))
+    return absolute(polynomial(units_of(topic_key)))
 
 
 def topic_key_hash(topic: str, key: bytes) -> int:
     """`index_hash` of `topic#key` for a key as it is stored; quick for UNIQ_KEYs."""
     if len(key) not in UNIQ_KEY_LENGTHS or not key.isascii():
         return index_hash(f"{topic}#{str(key, 'utf-8', 'replace')}")
-    try:
-        shifted = _prefixes[topic, key[:-TAIL]]
-    except KeyError:
-        shifted = _remember(topic, key[:-TAIL])
+    shifted = shifted_hash(topic, key[:-TAIL])
     a, b, c, d, e, f, g, h = key[-TAIL:]
     tail = ((((((a * 31 + b) * 31 + c) * 31 + d) * 31 + e) * 31 + f) * 31 + g) * 31 + h
     value = (shifted + tail) & 0xFFFFFFFF
-    return value if value < MIN_INT else _absolute(value)
+    return value if value < MIN_INT else absolute(value)
 
 
-def _remember(topic: str, beginning: bytes) -> int:
+def shifted_hash(topic: str, beginning: bytes) -> int:
+    """The hash of `topic#` and an ASCII key's beginning, before the last `TAIL` units are added."""
+    known = _prefixes.get((topic, beginning))
+    if known is not None:
+        return known
     if len(_prefixes) >= PREFIXES_MAX:
         _prefixes.clear()
     text = f"{topic}#{beginning.decode()}"
@@ -85,7 +88,8 @@ def _remember(topic: str, beginning: bytes) -> int:
     return shifted
 
 
-def _absolute(value: int) -> int:
+def absolute(value: int) -> int:
+    """As Java's `Math.abs` of the int with these low 32 bits, 0 for the smallest one."""
     value &= 0xFFFFFFFF
     if value < MIN_INT:
         return value

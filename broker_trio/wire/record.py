@@ -58,13 +58,14 @@ TOPIC_LENGTH_MAX: Final = 255
 CRC_MASK: Final = 0x7FFFFFFF
 CRC_PROPERTY_SIZE: Final = 20
 
-_HEADS: Final = (  # by (sysFlag >> 4) & 3: which of the two hosts is IPv6
-    Struct(">iIiiiqqiq8sq8siqi"),
-    Struct(">iIiiiqqiq20sq8siqi"),
-    Struct(">iIiiiqqiq8sq20siqi"),
-    Struct(">iIiiiqqiq20sq20siqi"),
+HEAD_FORMATS: Final = (  # by (sysFlag >> 4) & 3: which of the two hosts is IPv6
+    ">iIiiiqqiq8sq8siqi",
+    ">iIiiiqqiq20sq8siqi",
+    ">iIiiiqqiq8sq20siqi",
+    ">iIiiiqqiq20sq20siqi",
 )
-_HEAD_SIZES: Final = tuple(head.size for head in _HEADS)  # 88, 100, 100, 112
+_HEADS: Final = tuple(map(Struct, HEAD_FORMATS))
+HEAD_SIZES: Final = tuple(head.size for head in _HEADS)  # 88, 100, 100, 112
 _SIZE_AND_MAGIC: Final = Struct(">iI")
 _INT: Final = Struct(">i")
 _SHORT: Final = Struct(">h")
@@ -138,7 +139,7 @@ def topic_field(topic: str) -> bytes:
 
 def record_size(topic: str, body_size: int, properties_size: int, sys_flag: int) -> int:
     """Bytes that `record_parts` will make of these."""
-    fixed = _HEAD_SIZES[(sys_flag >> 4) & 3] + 2
+    fixed = HEAD_SIZES[(sys_flag >> 4) & 3] + 2
     return fixed + body_size + len(topic_field(topic)) + properties_size
 
 
@@ -169,7 +170,7 @@ def record_parts(
     name = topic_field(topic)
     body_size, properties_size = len(body), len(properties)
     head = _HEADS[kind].pack(
-        _HEAD_SIZES[kind] + 2 + body_size + len(name) + properties_size,
+        HEAD_SIZES[kind] + 2 + body_size + len(name) + properties_size,
         MAGIC_V1 if len(name) <= 128 else MAGIC_V2,
         crc32(body) & CRC_MASK,
         queue_id,
@@ -212,7 +213,7 @@ def batch_parts(
     assert len(store_host) == (20 if kind & 2 else 8), "storeHost disagrees with sysFlag 0x20"
     name, pack, pack_short = topic_field(topic), _HEADS[kind].pack, _SHORT.pack
     magic = MAGIC_V1 if len(name) <= 128 else MAGIC_V2
-    fixed = _HEAD_SIZES[kind] + 2 + len(name)
+    fixed = HEAD_SIZES[kind] + 2 + len(name)
     buffers: list[bytes] = []
     sizes: list[int] = []
     for flag, body, properties, _ in items:
@@ -332,7 +333,7 @@ def _locate(data: Buffer, at: int) -> "_Spans | Blank | Damage":
 def _spans(data: Buffer, at: int, size: int, magic: int) -> "_Spans | None":
     end = at + size
     kind = (data[at + 39] >> 4) & 3  # the low byte of sysFlag
-    body = at + _HEAD_SIZES[kind]
+    body = at + HEAD_SIZES[kind]
     if body + 3 > end:
         return None
     (body_size,) = _INT.unpack_from(data, body - 4)

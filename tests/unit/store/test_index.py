@@ -12,7 +12,8 @@ from broker_trio.model.errors import StoreCorrupt
 from broker_trio.store import index as index_module
 from broker_trio.store.config import TINY
 from broker_trio.store.entry import Entry
-from broker_trio.store.index import Index, file_name, rows_of
+from broker_trio.store.index import Index, file_name
+from broker_trio.store.index_rows import rows_of
 from broker_trio.store.index_file import HEADER, HEADER_BYTES, ITEM, Header, file_size
 from broker_trio.store.index_journal import INDEX_JOURNAL_PATH
 from broker_trio.testing.disk_faults import Dead
@@ -96,8 +97,8 @@ def test_keys_in_order() -> None:
     """UNIQ_KEY first, then each word of KEYS; runs of spaces make no key."""
     rows = rows_of([entry(3, "U", " x  y "), entry(4), entry(5, keys="z")])
     names = ["T#U", "T#x", "T#y", "T#z"]
-    assert [row[0] for row in rows] == [index_hash(name) for name in names]
-    assert [row[1] for row in rows] == [300, 300, 300, 500]
+    assert rows.hashes == [index_hash(name) for name in names]
+    assert rows.positions == [300, 300, 300, 500]
 
 
 @pytest.mark.parametrize(
@@ -111,13 +112,13 @@ def test_keys_in_order() -> None:
 def test_odd_properties(raw: bytes) -> None:
     """A missing separator, a name within a value or at the end of another name fools nobody."""
     odd = Entry("T", 0, 0, 0, SIZE, 0, START_MS, 0, raw)
-    assert rows_of([odd]) == [(index_hash("T#U"), 0, START_MS)]
+    assert rows_of([odd]) == ([index_hash("T#U")], [0], [START_MS])
 
 
 @pytest.mark.parametrize(("sys_flag", "count"), [(0, 1), (4, 1), (8, 1), (12, 0)])
 def test_rollback_is_not_indexed(sys_flag: int, count: int) -> None:
     """Half messages and commits are found by key, rollbacks are not."""
-    assert len(rows_of([entry(0, "U", sys_flag=sys_flag)])) == count
+    assert len(rows_of([entry(0, "U", sys_flag=sys_flag)]).hashes) == count
 
 
 def test_items_chain_and_count_seconds(disk: SimDisk) -> None:
@@ -172,7 +173,7 @@ def test_put_again_is_ignored(disk: SimDisk) -> None:
     index.put_all(entries[5:])
     index.put_all(entries[:3])
     index.catch_up()
-    assert index.key_count == len(rows_of(entries))
+    assert index.key_count == len(rows_of(entries).hashes)
     assert index.indexed_offset == 20 * SIZE
 
 
