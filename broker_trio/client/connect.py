@@ -16,6 +16,7 @@ from broker_trio.client.options import OptionNames, Options
 from broker_trio.client.session import Session
 
 if TYPE_CHECKING:
+    from broker_trio.client.admin.admin import Admin
     from broker_trio.client.codecs import Codec
     from broker_trio.client.consumer_options import SubscribeNames
     from broker_trio.client.consumers import Consumers
@@ -291,3 +292,15 @@ class Client:
         from broker_trio.client.pull import Puller  # noqa: PLC0415
 
         return Puller(self.session, group)
+
+    # ---- administration
+
+    @property
+    def admin(self) -> "Admin":
+        """Topics, groups, offsets, lag, messages, dead letters and who is online.
+
+        Raises `ClientClosed` outside of `async with`.
+        """
+        from broker_trio.client.admin.admin import Admin  # noqa: PLC0415
+
+        return Admin(self.session.calls, self.session.nameservers)

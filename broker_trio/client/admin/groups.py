@@ -13,7 +13,7 @@ from broker_trio.client.admin.asking import Asked, ask_each
 from broker_trio.client.admin.brokers import Brokers
 from broker_trio.client.admin.problems import NoSuchGroup
 from broker_trio.client.calls import Calls
-from broker_trio.client.errors import BrokerRefused
+from broker_trio.client.errors import BrokerRefused, InvalidName
 from broker_trio.model.codes import RequestCode, ResponseCode
 from broker_trio.model.group import SubscriptionGroupConfig
 from broker_trio.model.names import check_group, is_system_group
@@ -131,9 +131,12 @@ class Groups:
     ) -> list[str]:
         """Create the group, or make it like this, on every master that fits; their names.
 
-        Raises `ValueError` for a bad name, `NoSuchBroker`, what a broker answers that refuses.
+        Raises `InvalidName`, `NoSuchBroker`, what a broker answers that refuses.
         """
-        check_group(config.group_name)
+        try:
+            check_group(config.group_name)
+        except ValueError as error:
+            raise InvalidName(str(error)) from error
         wanted = await self._brokers.masters(cluster, broker)
         for address in wanted.values():
             await self._put_at(address, config)

@@ -13,6 +13,7 @@ import msgspec
 from broker_trio.client.admin.asking import Asked, ask_each
 from broker_trio.client.admin.brokers import Brokers
 from broker_trio.client.calls import Calls
+from broker_trio.client.errors import InvalidName
 from broker_trio.client.routes import Nameservers
 from broker_trio.model.codes import RequestCode
 from broker_trio.model.names import TBW102, check_topic, is_dlq, is_retry, is_system_topic
@@ -133,10 +134,13 @@ class Topics:
     ) -> list[str]:
         """Create the topic, or make it like this, on every master that fits; gives their names.
 
-        `attributes` is `+key=value,-key`. Raises `ValueError` for a bad name, before anything is
+        `attributes` is `+key=value,-key`. Raises `InvalidName`, before anything is
         asked; `NoSuchBroker`; what the first broker answers that refuses.
         """
-        check_topic(config.topic_name)
+        try:
+            check_topic(config.topic_name)
+        except ValueError as error:
+            raise InvalidName(str(error)) from error
         wanted = await self._brokers.masters(cluster, broker)
         await self._put_on(wanted, config, attributes)
         return list(wanted)

@@ -3,7 +3,7 @@
 import pytest
 
 from broker_trio.client.admin.problems import NoSuchBroker
-from broker_trio.client.errors import NoRoute
+from broker_trio.client.errors import InvalidName, NoRoute
 from broker_trio.model.topic import TopicConfig
 
 from .cluster import running
@@ -47,7 +47,7 @@ async def test_the_state_counts_messages_and_names_who_is_silent() -> None:
 async def test_a_bad_name_is_refused_before_anybody_is_asked() -> None:
     """Names are checked here, brokers are named with those that exist."""
     async with running() as cluster:
-        with pytest.raises(ValueError, match="characters other than"):
+        with pytest.raises(InvalidName, match="characters other than"):
             await cluster.admin.topics.put(TopicConfig("a/b"))
         with pytest.raises(NoSuchBroker, match="broker broker-z; brokers known: broker-a"):
             await cluster.admin.topics.put(TopicConfig("orders"), broker="broker-z")
