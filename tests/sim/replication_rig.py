@@ -151,9 +151,11 @@ class ScriptedRole:
     def may_ack(self, epoch: Epoch) -> bool:
         return self.settled == epoch == self.epoch
 
-    def own(self, members: tuple[str, ...], least: int) -> None:
+    async def own(self, replication: Replication, members: tuple[str, ...], least: int) -> None:
         """Become, or go on as, the owner: what a command ends in. All is fsynced before."""
-        log = self.store.log
+        log, self.lease = self.store.log, False
+        await replication.make_durable()
+        self.lease = True
         assert log.flushed_offset == log.max_offset
         counter = self.durable.promised.counter + 1
         truth = Truth(counter, self.store_id, members, least, log.max_offset)

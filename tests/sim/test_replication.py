@@ -66,17 +66,15 @@ async def storm(world: World, seed: int, *, power: bool) -> int:
                     await trio.sleep(rng.choice((0.0, 0.3, 4.0)))
                     await rig.up("b")
         world.network.heal_all()
-        if rng.random() < 0.5:
-            await rig.level(within_s=60)
-            await trio.sleep(0.2)
+    if rng.random() < 0.5:
+        await rig.level(within_s=60)
+        await trio.sleep(rng.choice((0.0, 0.2)))
     rig.kill("a", power=power)
     slave = rig.programs["b"]
     if rng.random() < 0.5:
         rig.kill("b", power=power)
         slave = await rig.up("b")
-    await slave.store.wait_flushed(slave.store.log.max_offset)
-    await trio.sleep(0.1)
-    slave.role.own((IDS["b"],), 1)
+    await slave.role.own(slave.replication, (IDS["b"],), 1)
     await check_all(slave.store, rig.journal)
     return rig.told.outcomes[Outcome.OK]
 

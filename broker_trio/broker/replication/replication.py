@@ -120,6 +120,21 @@ class Replication:
         """What runs while the broker does."""
         return (self.acks.run, self._serve, self.slave.run, self._keep_confirmed)
 
+    async def make_durable(self) -> None:
+        """The log on disk to its end, and nobody appends to it for a moment: before a record.
+
+        Its owner holds its own appends; what comes from a master is stopped here. Raises
+        `StoreFailed`.
+        """
+        log_ = self._store.log
+        await self.slave.hold()
+        try:
+            self._store.write_out()
+            await self.replica.flushed(log_.max_offset)
+        finally:
+            self.slave.let_go()
+        assert log_.flushed_offset == log_.max_offset, "something was appended to a log held still"
+
     # -- news -------------------------------------------------------------------------------------
 
     def _progressed(self) -> None:

@@ -35,7 +35,9 @@ RETRY_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
 CONNECT_S: Final = 3.0
 ATTACH_S: Final = 30.0
 UNFLUSHED_BYTES_MAX: Final = 64 << 20  # received and not on disk yet; then reading pauses
+HOLD_S: Final = 0.2  # for a record to be made after the log was held still
 NEVER: Final = float("-inf")
+FOR_EVER: Final = float("inf")
 
 log = structlog.get_logger("replication")
 
@@ -79,6 +81,8 @@ class Slave:
         self.last_problem = ""
         self._changed = trio.Event()
         self._scope: trio.CancelScope | None = None
+        self._idle = trio.Event()
+        self._hold_until = NEVER
         self._epoch: Epoch | None = None
         self._news = trio.Event()
         self._speak = False
@@ -101,6 +105,19 @@ class Slave:
         ):
             scope.cancel()
 
+    async def hold(self) -> None:
+        """Follow nobody until `let_go`: nothing is appended any more once this returns."""
+        self._hold_until = FOR_EVER
+        while self._scope is not None:
+            self._scope.cancel()
+            await self._idle.wait()
+
+    def let_go(self) -> None:
+        """Follow again, in a moment: what was made of the held log comes first."""
+        self._hold_until = self._clock.monotonic() + HOLD_S
+        self._changed.set()
+        self._changed = trio.Event()
+
     # -- finding a master -------------------------------------------------------------------------
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -108,17 +125,23 @@ class Slave:
         task_status.started()
         failures = 0
         while True:
-            if self._role.leads or not self._peers:
-                await self._changed.wait()
+            if not self._may_follow():
+                held_s, changed = self._hold_until - self._clock.monotonic(), self._changed
+                with trio.move_on_after(held_s if held_s > 0 else FOR_EVER):
+                    await changed.wait()
                 continue
             for peer in self._peers:
                 failures = 0 if await self._try(peer) else failures + 1
-                if self._role.leads:
+                if not self._may_follow():
                     break
                 pause = RETRY_S[min(failures // len(self._peers), len(RETRY_S) - 1)]
                 changed = self._changed
                 with trio.move_on_after(pause * self._entropy.uniform(0.8, 1.2)):
                     await changed.wait()
+
+    def _may_follow(self) -> bool:
+        held = self._hold_until > self._clock.monotonic()
+        return bool(self._peers) and not self._role.leads and not held
 
     async def _try(self, peer: str) -> bool:
         """One connection; whether it got as far as to follow."""
@@ -147,6 +170,8 @@ class Slave:
         finally:
             followed = followed or self.source is not None
             self._scope = self._epoch = self.source = None
+            idle, self._idle = self._idle, trio.Event()
+            idle.set()
         return followed
 
     def _problem(self, peer: str, problem: str) -> None:
