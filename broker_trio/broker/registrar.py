@@ -56,6 +56,7 @@ class Identity(NamedTuple):
     broker_id: int
     address: str
     ha_address: str
+    store_id: str = ""  # of a replica of a pair: nameservers compare it with the owner on record
 
 
 class NameserverStatus(msgspec.Struct):
@@ -113,6 +114,14 @@ class Registrar:
         if link is not None and link.status.registered:
             link.status.registered = False
             link.wake.set()
+
+    def become(self, broker_id: int, store_id: str) -> None:
+        """This broker is another one to clients from now on: register so everywhere, at once."""
+        identity = self._identity._replace(broker_id=broker_id, store_id=store_id)
+        if identity != self._identity:
+            self._identity = identity
+            for link in self._links.values():
+                link.wake.set()
 
     def _changed(self, _configs: list[TopicConfig]) -> None:
         for link in self._links.values():
@@ -193,6 +202,7 @@ class Registrar:
             ha_server_addr=identity.ha_address,
             broker_id=identity.broker_id,
             body_crc32=body_crc(body),
+            store_id=identity.store_id or None,
         )
         return Command(RequestCode.REGISTER_BROKER, ext=to_ext(header), body=body)
 

@@ -36,6 +36,7 @@ from broker_trio.runtime.seams import Buffer, File, Stat, Usage
 FILE_MODE: Final = 0o640
 FOLDER_MODE: Final = 0o750
 LOCK_NAME: Final = "lock"
+BOOT_ID_PATH: Final = "/proc/sys/kernel/random/boot_id"
 LOCK_CONTENT: Final = b"lock"
 
 
@@ -223,6 +224,15 @@ class RealDisk:
         used = found.f_blocks - found.f_bfree
         size = used + found.f_bavail  # without what is kept from us: full is when nothing is left
         return Usage(size * found.f_frsize, found.f_bavail * found.f_frsize)
+
+    @property
+    def cache_life(self) -> str:
+        """The kernel's boot id, which all processes and containers of a host share."""
+        try:
+            with open(BOOT_ID_PATH) as file:
+                return file.read().strip()
+        except OSError:
+            return ""
 
     def lock(self) -> None:
         """Two locks on one file: `lockf` on byte 0 keeps a Java broker out, `flock` a second disk

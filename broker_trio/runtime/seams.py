@@ -147,6 +147,14 @@ class Disk(Protocol):
 
     def usage(self) -> Usage: ...
 
+    @property
+    def cache_life(self) -> str:
+        """Names the life of the page cache: under the same name nothing that was written is gone.
+
+        A power loss or a new kernel begins another one. "" where nobody can tell.
+        """
+        ...
+
     def lock(self) -> None:
         """Take the root for this process until it ends; `BlockingIOError` where another has it."""
         ...

@@ -152,5 +152,9 @@ class FolderDisk:
         total = self._alive().usage().total
         return Usage(total, 0 if self.full else total // 2)
 
+    @property
+    def cache_life(self) -> str:
+        return self._alive().cache_life
+
     def lock(self) -> None:
         self._alive().lock()

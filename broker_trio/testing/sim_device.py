@@ -48,6 +48,7 @@ class SimDevice:
         self.slow = 1.0  # every wait takes so many times as long
         self.faults = DiskFaults()
         self.on_crash: Callable[[bool], None] = ignore  # told `power`; a Node ends itself by it
+        self.cache_life = "1"  # another one after each power loss
         self.boot = 1  # grows by each restart: handles of an earlier one are dead
         self.up = True
         self._names = Names()
@@ -68,6 +69,7 @@ class SimDevice:
             return
         self.up = False
         if power:
+            self.cache_life = str(int(self.cache_life) + 1)
             for inode in self._inodes():
                 inode.lose_power(self.entropy)
             self._names.lose_power(self.entropy)

@@ -272,6 +272,11 @@ class DiskContract:
         assert 0 <= usage.free <= usage.total
         assert usage.total > 0
 
+    def test_the_page_cache_lives_on(self, disk: Disk) -> None:
+        """Its life has a name, and keeps it while nothing is lost."""
+        assert disk.cache_life
+        assert disk.cache_life == str(disk.cache_life)
+
     def test_one_process_has_the_lock(self, disk: Disk) -> None:
         """The lock is taken once, and its file says what Apache's says."""
         disk.lock()
