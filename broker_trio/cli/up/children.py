@@ -73,6 +73,7 @@ class Fleet:
         self.plan = plan
         self.children: list[Child] = []
         self._environ, self._died = environ, died
+        self._new = not any(process.store.exists() for process in plan.processes)
         self._stopping = False
         self._stack = ExitStack()
 
@@ -95,7 +96,7 @@ class Fleet:
     async def _spawn(self, nursery: trio.Nursery, process: Process) -> Child:
         process.folder.mkdir(parents=True, exist_ok=True)
         process.store.mkdir(exist_ok=True)
-        process.config.write_text(toml_of(process, self.plan.nameservers))
+        process.config.write_text(toml_of(process, self.plan.nameservers, new=self._new))
         log = self._stack.enter_context(process.log.open("ab"))
         command = [sys.executable, "-m", "broker_trio", process.kind]
         running = await trio.lowlevel.open_process(

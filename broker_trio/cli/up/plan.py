@@ -129,8 +129,11 @@ def make_plan(
     return Plan(found_nameservers, tuple(found_brokers))
 
 
-def toml_of(process: Process, nameservers: tuple[Process, ...]) -> str:
-    """The child's configuration file. Strings are written as JSON, which TOML reads alike."""
+def toml_of(process: Process, nameservers: tuple[Process, ...], *, new: bool = False) -> str:
+    """The child's configuration file. Strings are written as JSON, which TOML reads alike.
+
+    `new`: none of the cluster's stores was there before, so its nameservers forgot nothing.
+    """
     data = process.store.absolute()
     lines = ["# Written by `broker-trio up` at each start: changes here are lost."]
     if process.kind == "broker":
@@ -147,6 +150,9 @@ def toml_of(process: Process, nameservers: tuple[Process, ...]) -> str:
         f"address = {json.dumps(process.http)}",
         "",
     ]
+    if process.kind == "nameserver":
+        others = [each.address for each in nameservers if each is not process]
+        lines += ["[witness]", f"others = {json.dumps(others)}", f"new = {json.dumps(new)}", ""]
     return "\n".join(lines)
 
 

@@ -62,6 +62,9 @@ def test_the_written_files_are_valid_configurations(tmp_path: Path) -> None:
     for process in plan.nameservers:
         found = load(NameserverConfig, toml_of(process, plan.nameservers), {}, check_nameserver)
         assert (found.listen, found.http.address) == (process.address, process.http)
+        assert len(found.witness.others) == 1
+        assert process.address not in found.witness.others
+        assert not found.witness.new
     for process in plan.brokers:
         broker = load(BrokerConfig, toml_of(process, plan.nameservers), {}, check_broker)
         assert broker.nameservers == ("127.0.0.1:9876", "127.0.0.1:9886")
