@@ -81,7 +81,11 @@ class Follower:
 
 @final
 class Replica:
-    """Implements `Role` over the machine. `make_durable` fsyncs the log to its present end."""
+    """Implements `Role` over the machine.
+
+    `make_durable` fsyncs the log to its end, at which nobody else appends meanwhile. Where a slave's
+    stream does, whoever owns that stream puts its own in place of the given one.
+    """
 
     def __init__(
         self,
@@ -94,7 +98,7 @@ class Replica:
     ) -> None:
         self.machine, self.settings = machine, settings
         self._clock, self._disk, self._log = clock, disk, commit_log
-        self._make_durable = make_durable
+        self.make_durable = make_durable
         self._saving = trio.Lock()
         self._proposing = trio.Lock()
         self._seen: tuple[object, ...] = ()
@@ -284,7 +288,7 @@ class Replica:
         async with self._proposing:
             self.machine.hold(held=True)
             try:
-                await self._make_durable()
+                await self.make_durable()
                 record = self.machine.propose(wish, log_end=self._log.max_offset)
                 self.warning, self.telling = "", True
             finally:
