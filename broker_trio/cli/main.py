@@ -31,6 +31,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "fence": ("broker_trio.cli.pair.command:fence", "Let a replica own nothing until it rejoins."),
     "produce": ("broker_trio.cli.produce:produce", "Send each line of stdin as a message."),
     "consume": ("broker_trio.cli.consume:consume", "Print the messages of a topic."),
+    "bench": ("broker_trio.cli.bench.command:bench", "Measure sends, consumption and both."),
+    "ledger": ("broker_trio.cli.ledger.command:ledger", "Prove that nothing acknowledged is lost."),
     "completion": ("broker_trio.cli.completion:completion", "Print a shell's completion script."),
     "sim": ("broker_trio.cli.sim:sim", "Replay a simulated cluster run from its seed."),
 }

@@ -16,6 +16,7 @@ older than what its queue still holds, and one acknowledged only after the readi
 judged, and leave the verdict *inconclusive*. A broken promise makes it *fail* all the same.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Final, final
 
@@ -49,6 +50,7 @@ class _Case:
         self._queues: dict[Queue, tuple[QueueRead, Reader]] = {}
         self._places: dict[Name, list[Place]] = {}
         self._lost_at: list[int] = []
+        self._why_open: Counter[str] = Counter()
 
     def judged(self) -> Report:
         self._choose_queues()
@@ -167,7 +169,7 @@ class _Case:
             return
         doubt = self._why_not_judged(outcome, place)
         if doubt:
-            self.report.not_judged.add(f"{name} at {place}: {doubt}")
+            self._open(f"{name} at {place}", doubt)
             return
         told_as = f" as {outcome.durability}" if outcome.durability else ""
         self.report.lost.add(f"{name}, acknowledged{told_as} at {place}")
@@ -182,10 +184,14 @@ class _Case:
         if not queue.complete:
             return "its queue was not read to its end"
         if 0 <= place.offset < queue.low:
-            return f"its queue begins at {queue.low} by now"
+            return "its queue begins behind it by now"
         if place.offset >= queue.high and outcome.wall_ms >= reader.heading.wall_ms:
-            return "it was acknowledged after the reading began"
+            return "it was acknowledged after the last reading began"
         return ""
+
+    def _open(self, what: str, why: str) -> None:
+        self._why_open[why] += 1
+        self.report.not_judged.add(f"{what}: {why}")
 
     def _judge_time(self, writer: Writer) -> None:
         report, demands = self.report, self._demands
@@ -214,7 +220,7 @@ class _Case:
             elif name.n not in writer.attempts:
                 where = f"{name} at {self._places[name][0]}"
                 if writer.cut:
-                    self.report.not_judged.add(f"{where}: its ledger is damaged")
+                    self._open(where, "its ledger is damaged")
                 else:
                     self.report.phantom.add(f"{where}: its ledger knows no such attempt")
 
@@ -309,5 +315,5 @@ class _Case:
             doubts.append("no reading came to its end")
         if self._demands.fault_wall_ms is not None and not report.recoveries:
             doubts.append("no writer was at work when the fault came")
-        if report.not_judged.count:
-            doubts.append(f"{report.not_judged.count} messages could not be judged")
+        for why, count in self._why_open.most_common():
+            doubts.append(f"{count} messages could not be judged: {why}")

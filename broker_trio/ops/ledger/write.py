@@ -22,6 +22,7 @@ from broker_trio.ops.ledger.records import TEXT_MAX, Attempt, Ended, How, Outcom
 from broker_trio.ops.pace import Pace
 from broker_trio.runtime.seams import Clock
 
+GAP_S: Final = 0.5
 FAILED_PAUSE_S: Final = 0.1  # without a rate: a task whose send failed does not try at once
 
 
@@ -72,12 +73,15 @@ class Tally:
     causes: Counter[str] = field(default_factory=Counter)
     last_ok: float | None = None
     longest_gap_s: float = 0.0
+    last_gap_s: float = 0.0  # the last one that was not a matter of milliseconds
     last_why: str = ""
 
     def note(self, outcome: Outcome, begun: float) -> None:
         if outcome.how == "ok":
             since = begun if self.last_ok is None else self.last_ok
-            self.longest_gap_s = max(self.longest_gap_s, outcome.t - since)
+            gap_s = outcome.t - since
+            self.longest_gap_s = max(self.longest_gap_s, gap_s)
+            self.last_gap_s = gap_s if gap_s >= GAP_S else self.last_gap_s
             self.last_ok = outcome.t
             self.ok += 1
             return

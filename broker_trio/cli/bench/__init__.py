@@ -1,0 +1,1 @@
+"""See the folder's modules; this file only names the package."""
