@@ -15,7 +15,8 @@ from broker_trio.cli.access import Cluster, Target, cluster_options, run
 from broker_trio.cli.output import json_option, print_json
 
 if TYPE_CHECKING:
-    from broker_trio.client.puller import Puller, Start
+    from broker_trio.client.group_calls import GroupCalls
+    from broker_trio.client.tag_filter import TagFilter
     from broker_trio.model.message import MessageExt
     from broker_trio.model.route import MessageQueue
 
@@ -83,16 +84,16 @@ def consume(
     async def work(cluster: Cluster) -> None:
         import trio  # noqa: PLC0415
 
-        from broker_trio.client.puller import Puller, Start  # noqa: PLC0415
+        from broker_trio.client.group_calls import GroupCalls, readable  # noqa: PLC0415
+        from broker_trio.client.tag_filter import TagFilter  # noqa: PLC0415
 
-        puller = Puller(cluster.calls, cluster.nameservers, group)
-        start = Start.FIRST if from_first else Start.LAST
-        queues = await puller.queues(topic)
+        calls, wanted = GroupCalls(cluster.calls, group), TagFilter.parse(tags)
+        queues = readable(topic, await cluster.nameservers.route(topic))
         async with trio.open_nursery() as nursery:
 
             async def one(queue: "MessageQueue", address: str) -> None:
-                reader = QueueReader(puller, queue, address, tags)
-                await reader.read(printing, start, follow=follow, commit=not no_commit)
+                reader = QueueReader(calls, queue, address, wanted)
+                await reader.read(printing, from_first, follow=follow, commit=not no_commit)
                 if printing.done:
                     nursery.cancel_scope.cancel()
 
@@ -107,17 +108,23 @@ def consume(
 class QueueReader:
     """One queue, read from where the group stands."""
 
-    def __init__(self, puller: "Puller", queue: "MessageQueue", address: str, tags: str) -> None:
-        self._puller, self._queue, self._address, self._tags = puller, queue, address, tags
+    def __init__(
+        self, calls: "GroupCalls", queue: "MessageQueue", address: str, tags: "TagFilter"
+    ) -> None:
+        self._calls, self._queue, self._address, self._tags = calls, queue, address, tags
 
-    async def read(self, printing: Printing, start: "Start", *, follow: bool, commit: bool) -> None:
+    async def read(
+        self, printing: Printing, from_first: bool, *, follow: bool, commit: bool
+    ) -> None:
         """Until the queue's end as it is now, for ever with `follow`, or until nothing is left."""
-        puller, queue, address = self._puller, self._queue, self._address
-        offset = await puller.begin_offset(queue, address, start)
-        _, end = await puller.bounds(queue, address)
+        calls, queue, address = self._calls, self._queue, self._address
+        begin, end = await calls.bounds(address, queue)
+        committed = await calls.committed(address, queue)
+        start = begin if from_first else end
+        offset = start if committed is None else committed
         while not printing.done and (follow or offset < end):
-            pulled = await puller.pull(
-                queue, address, offset, tags=self._tags, wait_ms=HOLD_MS if follow else 0
+            pulled = await calls.pull(
+                address, queue, offset, filter=self._tags, wait_ms=HOLD_MS if follow else 0
             )
             following = pulled.next_offset
             for message in pulled.messages:
@@ -127,7 +134,7 @@ class QueueReader:
                 printing.take(message)
             printing.flush()
             if commit and following != offset:
-                await puller.commit(queue, address, following)
+                await calls.commit(address, queue, following)
             if pulled.at_end and not follow:
                 return
             offset = following

@@ -47,7 +47,7 @@ class Reader:
             if self._member.options.ordered:
                 await self._lock()
             self._hold(await self._begin())
-            while True:
+            while not self.scope.cancel_called:  # an answer may be here before the cancellation
                 await self._turn()
 
     # ---- before the first pull
@@ -75,6 +75,8 @@ class Reader:
                 await self._failed(error)
 
     def _hold(self, offset: int) -> None:
+        if self.scope.cancel_called:
+            return
         options = self._member.options
         self._member.inbox.add(ProcessQueue(self.queue, offset, ordered=options.ordered))
         self.begun.set()

@@ -11,10 +11,11 @@ from typing import Final, NamedTuple, final
 
 from broker_trio.client.calls import BodyOf, Calls
 from broker_trio.client.process_queue import PULL_MAX
+from broker_trio.client.routes import read_queues, readable_address
 from broker_trio.client.tag_filter import EVERYTHING, TagFilter
 from broker_trio.model.codes import RequestCode, ResponseCode
 from broker_trio.model.message import MessageExt, PullSysFlag
-from broker_trio.model.route import MessageQueue
+from broker_trio.model.route import MessageQueue, TopicRouteData
 from broker_trio.wire.bodies.client import decode_consumer_list
 from broker_trio.wire.bodies.lock import LockRequest, decode_lock_result, encode_lock_request
 from broker_trio.wire.headers.base import from_ext
@@ -60,6 +61,13 @@ class Pulled(NamedTuple):
     suggested_id: int = 0
 
 
+def readable(topic: str, route: TopicRouteData) -> dict[MessageQueue, str]:
+    """The topic's readable queues, and the address to read each from."""
+    addresses = {data.broker_name: readable_address(data) for data in route.broker_datas}
+    found = {queue: addresses.get(queue.broker_name) for queue in read_queues(topic, route)}
+    return {queue: address for queue, address in found.items() if address is not None}
+
+
 @final
 class GroupCalls:
     """Questions in the name of one group, by the member `client_id`."""
@@ -99,6 +107,10 @@ class GroupCalls:
         header = GetMinOffsetRequestHeader(topic=queue.topic, queue_id=queue.queue_id)
         answer = await self._calls.ask(address, RequestCode.GET_MIN_OFFSET, header)
         return from_ext(answer.ext, GetMinOffsetResponseHeader).offset
+
+    async def bounds(self, address: str, queue: MessageQueue) -> tuple[int, int]:
+        """Both: what the queue holds now."""
+        return await self.begin(address, queue), await self.end(address, queue)
 
     async def end(self, address: str, queue: MessageQueue) -> int:
         """The offset that the queue's next message will get."""

@@ -88,9 +88,7 @@ class Puller:
 
     async def bounds(self, queue: MessageQueue) -> Bounds:
         """What the queue holds now."""
-        address = await self._address(queue)
-        begin = await self._calls.begin(address, queue)
-        return Bounds(begin, await self._calls.end(address, queue))
+        return Bounds(*await self._calls.bounds(await self._address(queue), queue))
 
     async def offset_of_time(self, queue: MessageQueue, when: datetime) -> int:
         """The first message stored then or later; the queue's end where there is none."""

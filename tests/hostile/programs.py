@@ -21,7 +21,7 @@ import trio
 from broker_trio.broker.app import BrokerApp
 from broker_trio.broker.config import BrokerConfig, HttpSection
 from broker_trio.client.connect import connect
-from broker_trio.client.puller import Puller
+from broker_trio.client.group_calls import GroupCalls, readable
 from broker_trio.model.codes import RequestCode
 from broker_trio.model.route import MessageQueue
 from broker_trio.namesrv.app import NameserverApp
@@ -134,10 +134,9 @@ class Good:
         receipt = await self.client.send("good", body, keys=[f"k{self.count}"], timeout_s=5.0)
         queue = MessageQueue("good", receipt.broker_name, receipt.queue_id)
         session = self.client.session
-        puller = Puller(session.calls, session.nameservers, "good-consumers")
-        queues = await puller.queues("good")
-        assert queue in queues
-        pulled = await puller.pull(queue, self.address, receipt.queue_offset, count=1)
+        assert queue in readable("good", await session.nameservers.route("good"))
+        group = GroupCalls(session.calls, "good-consumers")
+        pulled = await group.pull(self.address, queue, receipt.queue_offset, count=1)
         assert [message.body for message in pulled.messages] == [body]
         await session.calls.ask(self.address, RequestCode.GET_BROKER_RUNTIME_INFO)
 

@@ -12,9 +12,8 @@ import trio
 
 from broker_trio.client.calls import Calls
 from broker_trio.client.errors import BrokerRefused, NoAnswer, NoRoute
-from broker_trio.client.puller import Puller, Start
+from broker_trio.client.group_calls import GroupCalls, readable
 from broker_trio.client.routes import Nameservers
-from broker_trio.model.codes import RequestCode
 from broker_trio.model.errors import RemoteProtocolError
 from broker_trio.model.message import MessageExt
 from broker_trio.model.route import MessageQueue
@@ -25,7 +24,6 @@ from broker_trio.testing.cluster.cluster import Cluster
 from broker_trio.testing.cluster.history import Back, Got
 from broker_trio.testing.cluster.producer import CALL_S, PAUSE_S
 from broker_trio.testing.world import Node
-from broker_trio.wire.headers.send import ConsumerSendMsgBackRequestHeader
 
 HOLD_MS: Final = 5_000
 REFRESH_S: Final = 2.0  # between two looks for new queues, once every topic was found
@@ -43,6 +41,12 @@ def handled(_: Got) -> int | None:
 def group_of(consumer: str) -> str:
     """The group of a simulated consumer."""
     return f"cg-{consumer}"
+
+
+async def first_offset(group: GroupCalls, address: str, queue: MessageQueue) -> int:
+    """Where the group stands, or else the queue's first message."""
+    committed = await group.committed(address, queue)
+    return await group.begin(address, queue) if committed is None else committed
 
 
 @final
@@ -76,11 +80,11 @@ class SimConsumer:
         async with RemotingClient(through(node.network)) as client, trio.open_nursery() as nursery:
             calls = Calls(client, timeout_s=CALL_S)
             nameservers = Nameservers(calls, self._cluster.nameserver_addresses)
-            puller = Puller(calls, nameservers, self.group)
+            group = GroupCalls(calls, self.group)
             known: dict[MessageQueue, None] = {}
             while True:  # topics come to be, and routes come back, while we live
                 for topic in self.topics:
-                    await self._find(topic, known, calls, puller, nursery)
+                    await self._find(topic, known, nameservers, group, nursery)
                 found = {queue.topic for queue in known}
                 await trio.sleep(PAUSE_S if found < set(self.topics) else REFRESH_S)
 
@@ -88,36 +92,36 @@ class SimConsumer:
         self,
         topic: str,
         known: dict[MessageQueue, None],
-        calls: Calls,
-        puller: Puller,
+        nameservers: Nameservers,
+        group: GroupCalls,
         nursery: trio.Nursery,
     ) -> None:
         """Begin to read the queues of a topic that are not read yet."""
         try:
-            queues = await puller.queues(topic)
+            queues = readable(topic, await nameservers.route(topic))
         except TROUBLE:
             return
         for queue in [queue for queue in queues if queue not in known]:
             known[queue] = None
-            nursery.start_soon(self._read, calls, puller, queue, queues[queue])
+            nursery.start_soon(self._read, group, queue, queues[queue])
 
-    async def _read(self, calls: Calls, puller: Puller, queue: MessageQueue, address: str) -> None:
+    async def _read(self, group: GroupCalls, queue: MessageQueue, address: str) -> None:
         offset = -1
         while True:
             try:
                 if offset < 0:
-                    offset = await puller.begin_offset(queue, address, Start.FIRST)
-                pulled = await puller.pull(queue, address, offset, wait_ms=self._hold_ms)
+                    offset = await first_offset(group, address, queue)
+                pulled = await group.pull(address, queue, offset, wait_ms=self._hold_ms)
                 for message in pulled.messages:
                     got = self._note(queue, message)
                     level = self._handle(got)
                     if level is not None:
-                        await self._send_back(calls, address, message, level)
+                        await self._send_back(group, address, message, level)
                 moved = pulled.next_offset != offset
                 offset = pulled.next_offset
                 self.reached[queue.broker_name, queue.topic, queue.queue_id] = offset
                 if moved:
-                    await puller.commit(queue, address, offset)
+                    await group.commit(address, queue, offset)
             except RemoteProtocolError as error:
                 raise Violation(
                     "I16", f"{self.name} was served bytes of {queue}: {error}"
@@ -145,17 +149,12 @@ class SimConsumer:
         self._cluster.world.log("got", self.name, *place)
         return got
 
-    async def _send_back(self, calls: Calls, address: str, message: MessageExt, level: int) -> None:
-        header = ConsumerSendMsgBackRequestHeader(
-            offset=message.physical_offset,
-            group=self.group,
-            delay_level=level,
-            origin_topic=message.topic,
-            max_reconsume_times=self.retries_max,
-        )
+    async def _send_back(
+        self, group: GroupCalls, address: str, message: MessageExt, level: int
+    ) -> None:
         began, accepted = trio.current_time(), False
         try:
-            await calls.ask(address, RequestCode.CONSUMER_SEND_MSG_BACK, header)
+            await group.send_back(address, message, level, retries_max=self.retries_max)
             accepted = True
         finally:
             ended, times = trio.current_time(), message.reconsume_times

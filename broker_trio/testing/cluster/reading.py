@@ -11,7 +11,7 @@ import trio
 
 from broker_trio.client.calls import Calls
 from broker_trio.client.errors import NoRoute
-from broker_trio.client.puller import Puller, Start
+from broker_trio.client.group_calls import GroupCalls, readable
 from broker_trio.client.routes import Nameservers, masters
 from broker_trio.model.codes import RequestCode, ResponseCode
 from broker_trio.model.errors import RemoteProtocolError
@@ -20,7 +20,7 @@ from broker_trio.remoting.bridge import through
 from broker_trio.remoting.client import RemotingClient
 from broker_trio.testing.checkers.verdict import Violation
 from broker_trio.testing.cluster.cluster import Cluster
-from broker_trio.testing.cluster.consumer import SimConsumer
+from broker_trio.testing.cluster.consumer import SimConsumer, first_offset
 from broker_trio.testing.cluster.history import Placed, Stood
 from broker_trio.testing.cluster.producer import CALL_S
 from broker_trio.wire.headers.query import QueryMessageRequestHeader
@@ -41,31 +41,33 @@ async def _asking(cluster: Cluster) -> AsyncIterator[tuple[Calls, Nameservers]]:
 async def drain(cluster: Cluster, topics: tuple[str, ...]) -> None:
     """Read all queues of the topics into `history.placed`, from first to last offset."""
     async with _asking(cluster) as (calls, nameservers):
-        puller = Puller(calls, nameservers, "cg-drain")
+        group = GroupCalls(calls, "cg-drain")
         for topic in topics:
-            for queue, address in (await _queues(puller, topic)).items():
-                await _drain_queue(cluster, puller, queue, address)
+            for queue, address in (await _queues(nameservers, topic)).items():
+                await _drain_queue(cluster, group, queue, address)
 
 
-async def _queues(puller: Puller, topic: str) -> dict[MessageQueue, str]:
+async def _queues(nameservers: Nameservers, topic: str) -> dict[MessageQueue, str]:
     """None where nothing was ever retried, or died; any other topic must have a route."""
     try:
-        return await puller.queues(topic)
+        return readable(topic, await nameservers.route(topic))
     except NoRoute:
         if not topic.startswith("%"):
             raise
         return {}
 
 
-async def _drain_queue(cluster: Cluster, puller: Puller, queue: MessageQueue, address: str) -> None:
+async def _drain_queue(
+    cluster: Cluster, group: GroupCalls, queue: MessageQueue, address: str
+) -> None:
     history = cluster.history
-    low, high = await puller.bounds(queue, address)
+    low, high = await group.bounds(address, queue)
     key = (queue.broker_name, queue.topic, queue.queue_id)
     history.began[key], history.ended[key] = low, high
     offset = low
     while offset < high:
         try:
-            pulled = await puller.pull(queue, address, offset)
+            pulled = await group.pull(address, queue, offset)
         except RemoteProtocolError as error:
             raise Violation("I16", f"broken bytes from {queue} at {offset}: {error}") from error
         for message in pulled.messages:
@@ -88,11 +90,11 @@ async def note_offsets(cluster: Cluster, consumers: Sequence[SimConsumer]) -> No
     """Ask the brokers where each group stands in every queue that exists."""
     async with _asking(cluster) as (calls, nameservers):
         for consumer in consumers:
-            puller = Puller(calls, nameservers, consumer.group)
+            group = GroupCalls(calls, consumer.group)
             for topic in consumer.topics:
-                for queue, address in (await _queues(puller, topic)).items():
-                    committed = await puller.begin_offset(queue, address, Start.FIRST)
-                    _, end = await puller.bounds(queue, address)
+                for queue, address in (await _queues(nameservers, topic)).items():
+                    committed = await first_offset(group, address, queue)
+                    end = await group.end(address, queue)
                     place = (queue.broker_name, topic, queue.queue_id)
                     stood = Stood(consumer.group, *place, committed, end, trio.current_time())
                     cluster.history.stood.append(stood)

@@ -8,7 +8,6 @@ import pytest
 from broker_trio.client.calls import Calls
 from broker_trio.client.connect import connect
 from broker_trio.client.errors import BrokerRefused, NoAnswer, NoRoute
-from broker_trio.client.puller import Puller, Start
 from broker_trio.client.receipt import Receipt
 from broker_trio.client.routes import masters, read_queues, write_queues
 from broker_trio.model.codes import RequestCode, ResponseCode
@@ -25,11 +24,10 @@ def test_one_code_sends_and_pulls_on_both_loops(cluster: FakeCluster, backend: s
     async def main() -> tuple[list[Receipt], list[bytes]]:
         async with connect(NAMESERVER, connect=cluster.connect, entropy=Random(0)) as mq:
             receipts = [await mq.send("t", bytes([65 + n])) for n in range(3)]
-            puller = Puller(mq.session.calls, mq.session.nameservers, "g")
-            bodies = []
-            for queue, address in (await puller.queues("t")).items():
-                begin = await puller.begin_offset(queue, address, Start.FIRST)
-                pulled = await puller.pull(queue, address, begin)
+            puller, bodies = mq.pull("g"), []
+            for queue in await puller.queues("t"):
+                begin = await puller.begin_offset(queue, "first")
+                pulled = await puller.pull(queue, begin)
                 bodies += [message.body for message in pulled.messages]
             return receipts, bodies
 

@@ -4,11 +4,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from broker_trio.client.calls import Calls
-from broker_trio.client.puller import Puller
+from broker_trio.client.group_calls import GroupCalls, readable
 from broker_trio.client.routes import Nameservers, masters, write_queues
 from broker_trio.model.codes import RequestCode
 from broker_trio.model.message import PROPERTY_DELAY
 from broker_trio.model.names import TBW102
+from broker_trio.model.route import MessageQueue
 from broker_trio.remoting.client import Connect, RemotingClient, connect_tcp
 from broker_trio.wire.headers.base import from_ext
 from broker_trio.wire.headers.send import (
@@ -27,7 +28,7 @@ class Talk:
 
     def __init__(self, calls: Calls, nameservers: list[str]) -> None:
         self.calls, self.nameservers = calls, Nameservers(calls, nameservers)
-        self.puller = Puller(calls, self.nameservers, GROUP)
+        self.group = GroupCalls(calls, GROUP)
 
     async def send(self, topic: str, *bodies: bytes, delay_level: int = 0) -> list[int]:
         """To the topic's queues in turn, one attempt each; their queue offsets."""
@@ -53,13 +54,17 @@ class Talk:
             offsets.append(from_ext(answer.ext, SendMessageResponseHeader).queue_offset)
         return offsets
 
+    async def queues(self, topic: str) -> dict[MessageQueue, str]:
+        """The topic's readable queues and where to read each."""
+        return readable(topic, await self.nameservers.route(topic))
+
     async def read(self, topic: str) -> list[bytes]:
         """All bodies of all queues."""
         found = []
-        for queue, address in (await self.puller.queues(topic)).items():
-            low, high = await self.puller.bounds(queue, address)
+        for queue, address in (await self.queues(topic)).items():
+            low, high = await self.group.bounds(address, queue)
             while low < high:
-                pulled = await self.puller.pull(queue, address, low)
+                pulled = await self.group.pull(address, queue, low)
                 found += [message.body for message in pulled.messages]
                 low = pulled.next_offset
         return found

@@ -45,7 +45,7 @@ async def test_more_brokers_and_nameservers(rocketmq: RocketMQ) -> None:
     await rocketmq.create_topic("orders", queues=2)
     for nameserver in rocketmq.nameservers:
         async with talk_to([nameserver]) as talk:
-            queues = await talk.puller.queues("orders")
+            queues = await talk.queues("orders")
             names = [(queue.broker_name, queue.queue_id) for queue in queues]
             assert names == [("broker-a", 0), ("broker-a", 1), ("broker-b", 0), ("broker-b", 1)]
             await talk.send("orders", b"1", b"2")
@@ -59,7 +59,7 @@ async def test_a_topic_is_known_when_create_topic_returns(rocketmq: RocketMQ) ->
     """No client has to ask twice, and a wrong name is refused by name."""
     await rocketmq.create_topic("orders")
     async with talk_to(rocketmq.nameservers) as talk:
-        assert len(await talk.puller.queues("orders")) == 1
+        assert len(await talk.queues("orders")) == 1
     with pytest.raises(Refused, match="or ders"):
         await rocketmq.create_topic("or ders")
 
