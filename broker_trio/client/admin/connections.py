@@ -23,6 +23,7 @@ from broker_trio.wire.bodies.connection import (
     decode_producer_table,
 )
 from broker_trio.wire.bodies.running import RunningInfo, decode_running_info
+from broker_trio.wire.command import Serialize
 from broker_trio.wire.headers.client import (
     GetConsumerConnectionListRequestHeader,
     GetConsumerRunningInfoRequestHeader,
@@ -170,7 +171,9 @@ class Connections:
             header,
             longer_s=RELAY_S,
         )
-        return decode_running_info(answer.body, answer.serialize)
+        # The body is the consumer's own, handed on as it is: JSON whatever we speak with the broker.
+        written = Serialize.JSON if answer.body[:1] == b"{" else answer.serialize
+        return decode_running_info(answer.body, written)
 
     async def tracks(self, message: MessageExt, groups: list[str]) -> list[Track]:
         """What became of a message in each group, by the group's place in its queue."""
