@@ -171,7 +171,7 @@ class Connections:
             header,
             longer_s=RELAY_S,
         )
-        # The body is the consumer's own, handed on as it is: JSON whatever we speak with the broker.
+        # The body is the consumer's own, handed on as it is: JSON, whatever we speak.
         written = Serialize.JSON if answer.body[:1] == b"{" else answer.serialize
         return decode_running_info(answer.body, written)
 
