@@ -8,9 +8,11 @@ but found out: a read that need not wait was hot and has the hot limits (32 reco
 has the cold ones (8 records, 64 KiB), so that one consumer far behind does not fill the page cache
 with what nobody else wants. A get that meets cold records after hot ones answers with the hot ones.
 
-Records leave as they lie in the log. A pull compares only sizes and the place with the units and
-leaves the checksum to the client that decodes it; `record_at` checks everything. What cannot be
-read or is not what the unit says is skipped and counted: one bad record never stops a queue.
+Records leave as they lie in the log. What the device may have changed since it was written is
+compared with the units and with its checksum first (`verify.py`, decision 9): all that `get` reads,
+and of what is in memory all but the newest `TRUSTED_BYTES`, as far as this process wrote them
+itself. `record_at` checks everything. What cannot be read or is not what the unit says is never
+served: it is skipped, counted and logged, so that one bad record does not stop a queue either.
 
 Times are the log's store times, found by halving: they ascend with the queue offset unless the
 clock stepped back. A record that is deleted counts as earlier than any time.
@@ -22,6 +24,7 @@ from struct import Struct
 from typing import Final, final
 
 import msgspec
+import structlog
 import trio
 
 from broker_trio.store.commit_log import CommitLog
@@ -31,7 +34,9 @@ from broker_trio.store.index import Index
 from broker_trio.store.index_query import OFFSET_MAX
 from broker_trio.store.queues import ConsumeQueues
 from broker_trio.store.read_plan import GetStatus, Limits, Run, plan_reads
+from broker_trio.store.stats import StoreStats
 from broker_trio.store.units import decode_unit
+from broker_trio.store.verify import good_records
 from broker_trio.wire.properties import find_property
 from broker_trio.wire.record import RECORD_SIZE_MIN, RecordInfo, check_record
 
@@ -43,7 +48,11 @@ QUERY_ROUNDS_MAX: Final = 8  # each goes on behind what the one before found to 
 TIME_AT: Final = 36  # from sysFlag on, far enough to see storeTimestamp
 TIME_BYTES: Final = 40
 UNKNOWN: Final = -1
+TRUSTED_BYTES: Final = 1 << 30
+"""Of the log's end: what was written so lately and is in memory was there all the time."""
+TOLD_MAX: Final = 1_000  # damaged records that are logged, each once
 
+log = structlog.get_logger()
 _INT: Final = Struct(">i")
 _LONG: Final = Struct(">q")
 Records = list[bytes]
@@ -73,7 +82,9 @@ class Reader:
         index: Index,
         config: StoreConfig,
         *,
+        stats: StoreStats | None = None,
         query_bytes_max: int = QUERY_BYTES_MAX,
+        trusted_bytes: int = TRUSTED_BYTES,
     ) -> None:
         self._log, self._queues, self._index = log, queues, index
         self._query_bytes_max = query_bytes_max
@@ -81,7 +92,10 @@ class Reader:
         self._hot = Limits(config.pull_count_hot_max, config.pull_bytes_hot_max)
         self._cold = Limits(config.pull_count_cold_max, config.pull_bytes_cold_max)
         self._scan_max = config.pull_scan_units_max
-        self.bad_records = 0
+        self._stats = stats or StoreStats()
+        self._trusted_bytes = trusted_bytes
+        self._told: set[int] = set()
+        self.written_from = 0  # what lies before was written by an earlier process
 
     # -- by queue offset --------------------------------------------------------------------------
 
@@ -115,7 +129,7 @@ class Reader:
                     raise
                 result.next_begin_offset = run.queue_offset
                 break
-            self._take(run, size, data, result)
+            self._take(queue, run, data, result, trusted=self._is_trusted(run))
         return self._finished(queue, offset, result)
 
     async def get(
@@ -139,7 +153,8 @@ class Reader:
         result = self._result(queue, plan.status, plan.next_offset)
         for run in plan.runs:
             size = sum(run.sizes)
-            self._take(run, size, await self._read(run.physical_offset, size), result)
+            data = await self._read(run.physical_offset, size)
+            self._take(queue, run, data, result, trusted=False)
         return self._finished(queue, offset, result)
 
     def _scan_count(self, limits: Limits, count_max: int, codes: frozenset[int] | None) -> int:
@@ -150,20 +165,50 @@ class Reader:
     def _result(queue: ConsumeQueue, status: GetStatus, next_offset: int) -> GetResult:
         return GetResult(status, next_offset, queue.min_offset, queue.max_offset, [])
 
-    def _take(self, run: Run, size: int, data: bytes, result: GetResult) -> None:
-        """Cut what was read into records; nothing of it where it is not what the units say."""
+    def _take(
+        self, queue: ConsumeQueue, run: Run, data: bytes, result: GetResult, *, trusted: bool
+    ) -> None:
+        """Cut what was read into records; nothing of what is not what the units say."""
         sizes = run.sizes
-        if len(data) != size or data[:4] != _INT.pack(sizes[0]):
-            self.bad_records += len(data) > 0  # nothing at all: it was deleted meanwhile
-            return
         if len(sizes) == 1:
-            result.records.append(data)
+            records = [data]
         else:
-            ends = accumulate(sizes, initial=0)
-            result.records += [data[begin:end] for begin, end in pairwise(ends)]
-        result.count += len(sizes)
-        result.bytes += size
-        result.last_physical_offset = run.physical_offset + size - sizes[-1]
+            records = [data[begin:end] for begin, end in pairwise(accumulate(sizes, initial=0))]
+        begin, size = run.physical_offset, len(data)
+        whole = len(records[-1]) == sizes[-1] and data[:4] == _INT.pack(sizes[0])
+        if not data:
+            return  # it was deleted meanwhile
+        if not whole or not trusted:
+            place = (queue.topic, queue.queue_id, run.queue_offset, begin)
+            records, bad = good_records(records, *place)
+            if bad:
+                size = sum(map(len, records))
+                self._found_bad(queue, bad)
+        if records:
+            result.records += records
+            result.count += len(records)
+            result.bytes += size
+            result.last_physical_offset = begin + sum(sizes) - sizes[-1]
+
+    def _is_trusted(self, run: Run) -> bool:
+        """Whether this process wrote it, and not long ago."""
+        begin = run.physical_offset
+        return begin >= self.written_from and begin >= self._log.max_offset - self._trusted_bytes
+
+    def _found_bad(self, queue: ConsumeQueue, positions: list[int]) -> None:
+        """Count each; log each once, with the file to look at."""
+        self._stats.corrupt_records += len(positions)
+        for position in positions:
+            if position in self._told or len(self._told) >= TOLD_MAX:
+                continue
+            self._told.add(position)
+            segment = self._log.segments.find(position)
+            log.error(
+                "reader.corrupt_record",
+                topic=queue.topic, queue_id=queue.queue_id, position=position,
+                path=None if segment is None else segment.path,
+                at=None if segment is None else position - segment.base,
+            )  # fmt: skip
 
     def _finished(self, queue: ConsumeQueue, offset: int, result: GetResult) -> GetResult:
         if result.status is GetStatus.FOUND and not result.count:
