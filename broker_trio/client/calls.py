@@ -9,15 +9,16 @@ connection with it: the peer may have lost its power, and the next question conn
 """
 
 from collections.abc import Callable, Collection
-from typing import Final, final
+from typing import Any, Final, final
 
 import anyio
+import msgspec
 
 from broker_trio.client.errors import BrokerRefused, NoAnswer
 from broker_trio.model.codes import RequestCode, ResponseCode
 from broker_trio.remoting.client import RemotingClient, Unreachable
 from broker_trio.wire.command import Command, Ext, Serialize
-from broker_trio.wire.headers.base import Header, to_ext, wire_names
+from broker_trio.wire.headers.base import Header, to_ext
 
 TIMEOUT_S: Final = 5.0
 SUCCESS: Final = (ResponseCode.SUCCESS,)
@@ -29,8 +30,8 @@ def ext_of(header: Header, serialize: Serialize) -> Ext:
     """The header's fields as this serialisation carries them; what is None is left out."""
     if serialize is not Serialize.CBOR:
         return to_ext(header)
-    values = ((name, getattr(header, attribute)) for attribute, name in wire_names(type(header)))
-    return {name: value for name, value in values if value is not None}
+    fields: dict[str, Any] = msgspec.to_builtins(header)  # under their wire names, in C
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 @final
@@ -60,9 +61,11 @@ class Calls:
         """
         within_s = self.timeout_s if within_s is None else within_s
         began = anyio.current_time()
-        command = await self._command(address, code, header, body, within_s)
-        left_s = within_s + longer_s - (anyio.current_time() - began)
-        answer = await self._call(address, command, left_s, within_s + longer_s)
+        serialize = self._client.spoken(address)
+        if serialize is None:
+            serialize = await self._find_out(address, began, within_s)
+        command = request(code, header, body, serialize)
+        answer = await self._call(address, command, began, within_s + longer_s)
         if answer.code not in accept:
             raise BrokerRefused(address, answer.code, answer.remark)
         return answer
@@ -78,48 +81,46 @@ class Calls:
     ) -> None:
         """Send without waiting for an answer. Raises `Unreachable`; its `sent` tells the rest."""
         within_s = self.timeout_s if within_s is None else within_s
-        command = await self._command(address, code, header, body, within_s)
+        began = anyio.current_time()
+        serialize = self._client.spoken(address)
+        if serialize is None:
+            serialize = await self._find_out(address, began, within_s)
+        command = request(code, header, body, serialize)
         try:
             with anyio.fail_after(within_s):
                 await self._client.send_oneway(address, command)
         except TimeoutError as error:
             raise Unreachable(address, f"takes nothing for {within_s:g} s", sent=True) from error
 
-    async def _command(
-        self,
-        address: str,
-        code: RequestCode,
-        header: Header | None,
-        body: bytes | BodyOf,
-        within_s: float,
-    ) -> Command:
-        """The request in the peer's own serialisation, which may have to be found out first."""
-        began = anyio.current_time()
+    async def _find_out(self, address: str, began: float, within_s: float) -> Serialize:
+        """What the peer reads: asked once a connection."""
         try:
             with anyio.fail_after(within_s):
-                serialize = await self._client.serialize_of(address)
+                return await self._client.serialize_of(address)
         except TimeoutError as error:
             self._client.drop_silent(address, began)
             why = f"no answer within {within_s:g} s"
             raise Unreachable(address, why, sent=False) from error
-        return Command(
-            code,
-            ext={} if header is None else ext_of(header, serialize),
-            body=body(serialize) if callable(body) else body,
-            serialize=serialize,
-        )
 
-    async def _call(
-        self, address: str, command: Command, left_s: float, within_s: float
-    ) -> Command:
-        began = anyio.current_time()
-        try:
-            with anyio.fail_after(max(left_s, 0)):
+    async def _call(self, address: str, command: Command, began: float, within_s: float) -> Command:
+        try:  # a bare scope costs a third of `fail_after`, which counts with 10,000 calls a second
+            with anyio.CancelScope(deadline=began + within_s):
                 return await self._client.call(address, command)
-        except TimeoutError as error:
-            self._client.drop_silent(address, began)
-            raise NoAnswer(address, f"no answer within {within_s:g} s") from error
         except Unreachable as error:
             if error.sent:
                 raise NoAnswer(address, error.cause) from error
             raise
+        self._client.drop_silent(address, began)
+        raise NoAnswer(address, f"no answer within {within_s:g} s")
+
+
+def request(
+    code: RequestCode, header: Header | None, body: bytes | BodyOf, serialize: Serialize
+) -> Command:
+    """The command in the peer's own serialisation."""
+    return Command(
+        code,
+        ext={} if header is None else ext_of(header, serialize),
+        body=body(serialize) if callable(body) else body,
+        serialize=serialize,
+    )

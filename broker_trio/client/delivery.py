@@ -111,7 +111,8 @@ class Deliveries:
         return routed.masters[chosen.broker_name], chosen
 
     def _choose(self, where: _Where, routed: Routed, tried: list[str]) -> MessageQueue:
-        queues, now = routed.queues, anyio.current_time()
+        queues = routed.queues
+        now = anyio.current_time() if self.windows else 0.0
         if where.queue is not None:
             chosen = where.queue
             if chosen.broker_name not in routed.masters:
@@ -146,7 +147,8 @@ class Deliveries:
                 return await self._routes.refresh(topic, for_send=True)
         except TimeoutError as error:
             names = "; ".join(self._session.nameservers.addresses)
-            raise Unreachable(names, f"no answer within {left_s:.3g} s", sent=False) from error
+            why = f"{names} did not within {left_s:.3g} s"
+            raise Unreachable("no nameserver answers", why, sent=False) from error
 
     def _again(self, error: ClientError) -> bool:
         if error.unknown:

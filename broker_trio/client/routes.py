@@ -74,7 +74,7 @@ class Nameservers:
         return await self._calls.ask(address, code, header, within_s=self._timeout_s)
 
     def _silent(self, problems: list[str]) -> Unreachable:
-        return Unreachable("; ".join(self.addresses), "; ".join(problems), sent=False)
+        return Unreachable("no nameserver answers", "; ".join(problems), sent=False)
 
     async def route(self, topic: str) -> TopicRouteData:
         """Raises `NoRoute` where nobody knows the topic, `Unreachable` where nobody answers."""

@@ -176,6 +176,10 @@ class RemotingClient:
                 raise Unreachable(address, link.broken, sent=number <= link.begun)
             await link.moved.wait()
 
+    def spoken(self, address: str) -> Serialize | None:
+        """What `serialize_of` has found out of this connection; None before."""
+        return self._speaks.get(address)
+
     async def serialize_of(self, address: str) -> Serialize:
         """CBOR where the peer understands it, else JSON; found out once by a harmless question.
 
