@@ -353,7 +353,7 @@ async def full_slave(world: World) -> None:
     burst(rig, "a", 1, 30)
     await trio.sleep(5.0)
     assert slave.store.log.max_offset < master.store.log.max_offset
-    assert "disk is full" in slave.replication.slave.last_problem
+    assert "disk is full" in slave.replication.slave.problems["a:10912"]
     disk.capacity_bytes = 1 << 40
     await rig.level()
     await assert_identical(master.store, slave.store, master.store.log.max_offset)

@@ -33,7 +33,7 @@ class Follower:
         self.settled = False
         self.attached_at = self.seen_at = now
         self.level_at = NEVER
-        self.sent_offset = self.sent_bytes = 0
+        self.sent_offset = self.sent_bytes = self.acks = 0
         self._mark_end, self._mark_at = -1, now
 
     def problem(self, ack: Ack, log_end: int) -> str:
@@ -52,6 +52,7 @@ class Follower:
         """Take a possible ack."""
         self.written, self.fsynced, self.settled = ack.written, ack.fsynced, ack.settled
         self.seen_at = now
+        self.acks += 1
         if ack.written >= log_end:
             self.level_at = now
         elif self._mark_end >= 0 and ack.written >= self._mark_end:

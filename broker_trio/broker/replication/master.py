@@ -226,7 +226,6 @@ class Master:
         self._make_sure_alone(follower)
         self._followers.table[follower.store_id] = follower
         self._stats.attached += 1
-        self._refusals.forget(line.peer_address)
         log.info(
             "replication.attached",
             peer=line.peer_address,
@@ -339,6 +338,8 @@ class Master:
         if why := follower.problem(ack, follower.sent_offset):
             raise RefusedPeerError("ack", why)
         now, sync = self._clock.monotonic(), self._store.is_sync
+        if not follower.acks:
+            self._refusals.forget(follower.address)
         follower.acked(ack, self._store.log.max_offset, now)
         self._stats.acks_received += 1
         if ack.settled:

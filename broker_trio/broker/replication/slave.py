@@ -78,7 +78,7 @@ class Slave:
         self._streaming, self._who, self._key = streaming, who, key
         self._peers, self._refusals, self._stats = tuple(peers), refusals, stats
         self.source: Source | None = None
-        self.last_problem = ""
+        self.problems: dict[str, str] = {}  # of each peer, the last one
         self._changed = trio.Event()
         self._scope: trio.CancelScope | None = None
         self._idle = trio.Event()
@@ -176,9 +176,9 @@ class Slave:
 
     def _problem(self, peer: str, problem: str) -> None:
         self._stats.failed_attempts += 1
-        if problem != self.last_problem or self.source is not None:
+        if problem != self.problems.get(peer) or self.source is not None:
             log.info("replication.not_following", peer=peer, problem=problem)
-        self.last_problem = problem
+        self.problems[peer] = problem
 
     async def _talk(self, line: Line, peer: str) -> bool:
         with trio.fail_after(HANDSHAKE_S):
@@ -189,9 +189,7 @@ class Slave:
         now = self._clock.monotonic()
         source = self.source = Source(peer, Epoch(*attached.epoch), now)
         source.appended_before = self._replica.appended_count
-        self.last_problem = ""
         self._stats.attached += 1
-        self._refusals.forget(peer)
         log.info("replication.following", peer=peer, epoch=str(source.epoch),
                  common=attached.common, begin=self._store.log.max_offset)  # fmt: skip
         try:
@@ -321,6 +319,8 @@ class Slave:
         else:
             self._speak = True
         store.raise_bound(chunk.confirm)
+        if self.problems.pop(source.address, None):
+            self._refusals.forget(source.address)
         self._note(chunk, source)
         if not chunk.data:
             self._news.set()
