@@ -160,7 +160,8 @@ def test_a_damaged_store_is_found_out(drill: Drill, damage: Callable[[Path], Non
     assert report["rpo_messages"] == lost
     assert lost == 500 - report["read_back"]
     if damage is change_a_record:
-        assert (lost, report["damaged"]["count"]) == (1, 1)
+        assert lost == 1  # the broker does not serve what does not match its checksum
+        assert any("1 of its offsets gave no message" in note for note in report["notes"])
     else:
         assert 80 < lost < 120
         assert report["lost"]["examples"][0].startswith(f"{told['writer']} #")
