@@ -246,6 +246,7 @@ class Client:
     ) -> str:
         """Send without an answer and return the message id: fast, and its fate stays unknown.
 
+        Apache's brokers handle what nobody waits for in any order, also with an `ordering_key`.
         Raises `InvalidArgument`, `NoRoute` and `Unreachable` where it did not leave.
         """
         return await self._sender().send_oneway(

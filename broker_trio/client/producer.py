@@ -205,6 +205,8 @@ class Producer:
         ordering_key: str | None,
         delay_level: int,
         carried: Mapping[str, str],
+        *,
+        batched: bool = False,
     ) -> Outgoing:
         check_sendable(topic)
         text = checked_properties(
@@ -217,14 +219,15 @@ class Producer:
             carried=carried,
         )
         raw = checked_body(body, self._options.body_bytes_max)
-        raw, sys_flag = packed(raw, self._options.compress_above_bytes)
+        above = None if batched else self._options.compress_above_bytes  # one flag a whole batch
+        raw, sys_flag = packed(raw, above)
         self._session.heartbeat.add_producer(self._options.group)
         return Outgoing(topic, message_id, raw, text, sys_flag)
 
     def _batched(
         self, topic: str, message: Message, ordering_key: str | None, carried: Mapping[str, str]
     ) -> Outgoing:
-        made = self._outgoing(
+        return self._outgoing(
             topic,
             message.body,
             self._ids.next(),
@@ -234,11 +237,8 @@ class Producer:
             ordering_key,
             0,
             carried,
+            batched=True,
         )
-        if made.sys_flag:  # one flag holds for a whole batch
-            raw = checked_body(message.body, self._options.body_bytes_max)
-            return made._replace(body=raw, sys_flag=0)
-        return made
 
     def _header(
         self, queue: MessageQueue, properties: str, sys_flag: int, *, batch: bool = False

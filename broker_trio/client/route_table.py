@@ -74,8 +74,11 @@ class RouteTable:
 
     @property
     def brokers(self) -> dict[str, BrokerData]:
-        """Every broker of a kept route, by name."""
-        return self._brokers
+        """Every broker of a kept route, by name, as it was told last."""
+        names = {
+            data.broker_name for kept in self._kept.values() for data in kept.route.broker_datas
+        }
+        return {name: self._brokers[name] for name in sorted(names)}
 
     def known(self, topic: str) -> TopicRouteData | None:
         """The kept route, without a question."""

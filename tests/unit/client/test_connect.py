@@ -176,6 +176,20 @@ async def test_a_broker_that_takes_no_heartbeat_is_asked_again_soon(
         assert "b1" in {name for name, _ in net.beats}
 
 
+async def test_a_broker_that_is_taken_away_is_left_alone(net: FakeNet, autojump_clock: object):
+    """No route leads there any longer: no heartbeat goes there either, and nothing is reported."""
+    events: list[Event] = []
+    async with net.client(on_event=events.append) as mq:
+        await mq.send("t", b"x")
+        await anyio.sleep(1)
+        net.topics["t"] = {"b0": 2}
+        net.down("b1:10911")
+        await anyio.sleep(3)
+        events.clear()
+        await anyio.sleep(300)
+        assert [event for event in events if isinstance(event, HeartbeatFailed)] == []
+
+
 async def test_consumers_are_told_to_every_replica_and_taken_back(net: FakeNet):
     """`beat` waits for the answers; `remove` unregisters the group."""
     async with net.client() as mq:

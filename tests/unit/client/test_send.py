@@ -271,7 +271,9 @@ async def test_large_bodies_are_compressed_where_that_is_wanted(net: FakeNet):
     """A tenth of the size on the wire."""
     async with net.client(compress_above_bytes=1_000) as mq:
         await mq.send("t", b"x" * 5_000)
+        await mq.send_batch("t", [b"x" * 5_000, b"y"])
     assert len(net.stored[0][2]) < 500
+    assert [len(one[2]) for one in net.stored[1:]] == [5_000, 1], "one flag for all of a batch"
 
 
 async def test_one_way_sends_arrive_and_tell_only_their_id(net: FakeNet):
