@@ -75,7 +75,7 @@ class LockLost(Event):
 
 @dataclass(frozen=True, slots=True)
 class CommitFailed(Event):
-    """An offset could not be stored; it is tried again. A crash now would repeat messages."""
+    """An offset could not be stored; it is tried again. Told once, until a commit works again."""
 
     group: str
     queue: MessageQueue

@@ -29,6 +29,7 @@ class Offsets:
     def __init__(self, member: Membership) -> None:
         self._member = member
         self.known: dict[MessageQueue, int] = {}
+        self._told: set[MessageQueue] = set()
 
     # ---- beginning
 
@@ -75,8 +76,11 @@ class Offsets:
             try:
                 await member.calls.commit(await member.address(queue), queue, offset)
             except TROUBLE as error:
-                member.emit(CommitFailed(member.group, queue, str(error)))
+                if queue not in self._told:
+                    self._told.add(queue)
+                    member.emit(CommitFailed(member.group, queue, str(error)))
                 return False
+        self._told.discard(queue)
         self.known[queue] = offset
         return True
 

@@ -19,7 +19,7 @@ from typing import Final, NamedTuple, final
 import anyio
 
 from broker_trio.client.consumer_events import ReturnFailed
-from broker_trio.client.errors import NoAnswer, NoRoute
+from broker_trio.client.errors import NoAnswer, NoRoute, Unreachable
 from broker_trio.client.group_calls import REJECT
 from broker_trio.client.membership import TROUBLE, Backoff, Membership
 from broker_trio.client.process_queue import Held, ProcessQueue
@@ -41,6 +41,7 @@ from broker_trio.wire.properties import format_properties
 
 WORKERS: Final = 4
 FIRST_RETRY_LEVEL: Final = 3
+SILENT_S: Final = 5.0  # how long a broker that did not answer is left alone
 KEPT_FLAGS: Final = SysFlag.COMPRESSED | SysFlag.COMPRESSION_MASK | SysFlag.MULTI_TAGS
 
 Resolved = Callable[[ProcessQueue, int], None]
@@ -65,6 +66,7 @@ class Returns:
         self._waiting: deque[Return] = deque()
         self._busy = 0
         self._told = False
+        self._silent: dict[str, float] = {}  # brokers that did not answer, and until when to wait
         self._news = anyio.Event()
 
     def __len__(self) -> int:
@@ -106,9 +108,11 @@ class Returns:
 
     async def _give(self, one: Return) -> bool:
         """Whether a broker has it now."""
-        member, message = self._member, one.held.message
+        member, message, broker = self._member, one.held.message, one.source.queue.broker_name
+        if one.level != REJECT and anyio.current_time() < self._silent.get(broker, 0.0):
+            return await self._send_instead(one)  # others need not find out what one has found out
         try:
-            address = await member.session.broker_address(one.source.queue.broker_name)
+            address = await member.session.broker_address(broker)
             await member.calls.send_back(
                 address,
                 message,
@@ -117,22 +121,22 @@ class Returns:
                 cause=one.cause or None,
             )
         except TROUBLE as error:
-            return await self._send_instead(one, error)
+            if isinstance(error, NoAnswer | Unreachable):
+                self._silent[broker] = anyio.current_time() + SILENT_S
+            if one.level == REJECT or isinstance(error, NoAnswer):
+                self._note(message, error)  # a plain send cannot name the dead letters; and what
+                return False  # nobody answered was perhaps done: it is asked for again
+            return await self._send_instead(one)
+        self._silent.pop(broker, None)
         self._told = False
         return True
 
-    async def _send_instead(self, one: Return, cause: Exception) -> bool:
-        """A rejected message is not sent so: a plain send cannot name the dead letters."""
-        message = one.held.message
-        if one.level == REJECT or isinstance(cause, NoAnswer):  # perhaps it was done
-            self._note(message, cause)
-            return False
+    async def _send_instead(self, one: Return) -> bool:
         try:
-            await self._send(message, one)
+            await self._send(one.held.message, one)
         except TROUBLE as error:
-            self._note(message, error)
+            self._note(one.held.message, error)
             return False
-        self._told = False
         return True
 
     async def _send(self, message: MessageExt, one: Return) -> None:
@@ -142,7 +146,8 @@ class Returns:
         queues, addresses = write_queues(topic, route), masters(route)
         if not queues:
             raise NoRoute(topic, "none of its brokers takes messages")
-        queue = queues[member.session.entropy.randrange(len(queues))]
+        others = [queue for queue in queues if queue.broker_name not in self._silent] or queues
+        queue = others[member.session.entropy.randrange(len(others))]
         header = SendMessageV2RequestHeader(
             producer_group=member.group,
             topic=topic,
