@@ -69,6 +69,22 @@ async def connect_tcp(address: str) -> ByteStream:
     return await anyio.connect_tcp(host.strip("[]"), int(port))
 
 
+def reason(error: OSError) -> str:
+    """What the system says: AnyIO and Trio wrap it in words that say nothing more."""
+    cause: BaseException = error
+    while True:
+        if isinstance(cause.__cause__, OSError):
+            cause = cause.__cause__
+        elif isinstance(cause.__cause__, BaseExceptionGroup):  # one for each address of a name
+            cause = cause.__cause__.exceptions[0]
+        else:
+            break
+    text = cause.strerror if isinstance(cause, OSError) else None
+    if text and text.startswith("Error connecting to "):
+        text = text.rpartition(": ")[2]
+    return text or str(cause) or type(cause).__name__
+
+
 class _Link:
     """One connection and the calls that wait on it."""
 
@@ -248,9 +264,7 @@ class RemotingClient:
             try:
                 stream = await self._connect(address)
             except OSError as error:
-                raise Unreachable(
-                    address, str(error) or type(error).__name__, sent=False
-                ) from error
+                raise Unreachable(address, reason(error), sent=False) from error
             link = self._links[address] = _Link(address, stream)
             self._group.start_soon(self._read, link)
             self._group.start_soon(self._write, link)

@@ -16,7 +16,7 @@ from broker_trio.client.admin.asking import ask_each
 from broker_trio.client.admin.hosts import Clock, NameserverTable
 from broker_trio.client.errors import ClientError
 from broker_trio.model.route import MASTER_ID
-from broker_trio.remoting.client import Unreachable
+from broker_trio.remoting.client import Unreachable, reason
 from broker_trio.wire.bodies.facts import HostFacts
 
 if TYPE_CHECKING:
@@ -184,11 +184,3 @@ async def within(timeout_s: float, attempt: Callable[[], Awaitable[None]]) -> st
     except OSError as error:
         return reason(error)
     return ""
-
-
-def reason(error: OSError) -> str:
-    """The innermost text: what the system says."""
-    cause: BaseException = error
-    while isinstance(cause.__cause__, OSError):
-        cause = cause.__cause__
-    return getattr(cause, "strerror", None) or str(cause) or type(cause).__name__

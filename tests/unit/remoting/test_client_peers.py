@@ -98,3 +98,17 @@ async def test_a_peer_whose_language_is_not_known_yet_was_not_asked(autojump_clo
         with pytest.raises(Unreachable) as caught:
             await Calls(client, timeout_s=2.0).ask(BROKER, BEAT)
     assert (caught.value.retriable, caught.value.unknown) == (True, False)
+
+
+@pytest.mark.parametrize("backend", ["trio", "asyncio"])
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "localhost:1"])
+def test_a_refused_connection_is_told_in_the_system_s_words(backend: str, address: str) -> None:
+    """Not in those of the library: whoever reads it looks for the cause."""
+
+    async def main() -> str:
+        async with RemotingClient() as client:
+            with pytest.raises(Unreachable) as caught:
+                await client.serialize_of(address)
+            return caught.value.cause
+
+    assert anyio.run(main, backend=backend) == "Connection refused"
