@@ -225,10 +225,10 @@ def failure_of(error: BaseException, target: Target, *, changes: bool) -> BaseEx
             return OutcomeUnknown(f"{error}; it may have been done", "look before you try again")
         return NobodyReached(str(error), next_command("broker-trio cluster list", target))
     if isinstance(error, Unreachable):
-        advice = next_command("broker-trio doctor", target)
-        if error.address in {*target.nameservers, "; ".join(target.nameservers)}:
-            advice = "broker-trio up, or -n HOST:PORT"
-        return NobodyReached(f"unreachable: {error}", advice)
+        if ":" not in error.address or error.address in target.nameservers:
+            text = f"no nameserver answers: {error.cause}"
+            return NobodyReached(text, "broker-trio up, or -n HOST:PORT")
+        return NobodyReached(f"unreachable: {error}", next_command("broker-trio doctor", target))
     if isinstance(error, ClientError | RemoteProtocolError):
         return Failure(str(error), next_command(advice_of(error), target))
     return error

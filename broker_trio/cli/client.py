@@ -60,7 +60,7 @@ def members_table(members: "list[Member]", _moved: Moved) -> "RenderableType":
 def list_clients(
     *, every_s: float | None, times: int | None, target: Target, as_json: bool
 ) -> None:
-    """List every producer and consumer that is online, with the brokers it is connected to."""
+    """List who is online, and where."""
     watch = Watch(
         members_of,
         lambda members: {"clients": [member_tree(member) for member in members]},
@@ -157,7 +157,9 @@ def group_tree(found: "ConsumerGroup") -> dict[str, Any]:
 @click.option("--stacks", is_flag=True, help="The client's threads or tasks, too.")
 @asks
 def info(*, group: str, client_id: str | None, stacks: bool, target: Target, as_json: bool) -> None:
-    """Ask a member of GROUP how it is: its queues, what it has fetched, its rates.
+    """Ask a consumer of GROUP how it is.
+
+    Its queues, what it has fetched and not acknowledged, its rates.
 
     Without CLIENT_ID the group's only member.
     """

@@ -30,7 +30,10 @@ def cluster() -> None:
 def list_brokers(
     *, every_s: float | None, times: int | None, target: Target, as_json: bool
 ) -> None:
-    """List every broker that is registered, with its rates of the last ten seconds."""
+    """List the brokers and their rates.
+
+    Rates are of the last ten seconds, and with --watch from look to look.
+    """
     watch = Watch(brokers_of, lambda rows: {"brokers": rows}, brokers_table, put_numbers)
     show(target, watch, as_json=as_json, every_s=every_s, times=times)
 
@@ -128,7 +131,10 @@ def disk_cell(ratio: float | None) -> Styled:
 @cluster.command()
 @asks
 def nameservers(*, target: Target, as_json: bool) -> None:
-    """Compare the nameservers: how many brokers and topics each shows, and who shows less."""
+    """Compare the nameservers.
+
+    How many brokers and topics each shows, and what it lacks.
+    """
     rows = run(target, nameservers_of)
     if as_json:
         print_json({"nameservers": rows})
@@ -182,7 +188,10 @@ async def nameservers_of(cluster: Cluster) -> list[dict[str, Any]]:
 @click.argument("broker", type=BrokerName())
 @asks
 def info(*, broker: str, target: Target, as_json: bool) -> None:
-    """Print the runtime information of BROKER, a broker name or host:port."""
+    """Print the runtime information of BROKER.
+
+    BROKER is a name, or host:port.
+    """
     found = run(target, lambda cluster: cluster.admin.statistics.runtime(broker))
     print_settings(found, as_json=as_json)
 
@@ -192,7 +201,10 @@ def info(*, broker: str, target: Target, as_json: bool) -> None:
 @click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="May be repeated.")
 @asks
 def config(*, broker: str, changes: tuple[str, ...], target: Target, as_json: bool) -> None:
-    """Print the settings of BROKER, or change some of them until its next start."""
+    """Print or change settings of BROKER.
+
+    A change lasts until its next start.
+    """
     pairs = dict(parted(change) for change in changes)
     if pairs:
         run(
@@ -226,7 +238,9 @@ def print_settings(found: dict[str, str], *, as_json: bool) -> None:
 @click.argument("broker", type=BrokerName())
 @asks
 def drain(*, broker: str, target: Target, as_json: bool) -> None:
-    """Let no producer write to BROKER any more, at every nameserver; consumers read on.
+    """Let no producer write to BROKER any more.
+
+    At every nameserver; consumers read on.
 
     It lasts until `undrain`, or until the broker registers a change of its own.
     """

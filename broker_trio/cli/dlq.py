@@ -45,7 +45,10 @@ def dlq() -> None:
 @watch_options
 @asks
 def list_groups(*, every_s: float | None, times: int | None, target: Target, as_json: bool) -> None:
-    """List the groups that have dead letters; those with the most that wait first."""
+    """List the groups that have dead letters.
+
+    Those first of which the most wait.
+    """
     watch = Watch(
         lambda cluster: cluster.admin.dead_letters.groups(),
         lambda groups: {"groups": [group_tree(each) for each in groups]},
@@ -108,7 +111,10 @@ def groups_table(groups: "list[DeadGroup]", moved: Moved) -> "RenderableType":
 def peek(
     *, group: str, count: int, first: bool, everything: bool, target: Target, as_json: bool
 ) -> None:
-    """Print the newest dead letters of GROUP, with the cause of each; nothing moves."""
+    """Print dead letters, with the cause of each.
+
+    The newest that wait; nothing moves.
+    """
     from broker_trio.client.admin.dead_letters import cause_of, origin_topic  # noqa: PLC0415
 
     async def work(cluster: Cluster) -> "tuple[list[MessageExt], int]":
@@ -150,7 +156,10 @@ def peek(
 @click.option("--all", "everything", is_flag=True, help="Those that were sent back, too.")
 @asks
 def count(*, group: str, by: str, everything: bool, target: Target, as_json: bool) -> None:
-    """Count the dead letters of GROUP that wait, by cause, topic, tag or attempts."""
+    """Count dead letters by cause.
+
+    Or by the topic they came from, their tag, or the attempts made.
+    """
     from broker_trio.client.admin.dead_letters import By  # noqa: PLC0415
 
     async def work(cluster: Cluster) -> Counter[str]:
@@ -206,7 +215,9 @@ def send_back(
     target: Target,
     as_json: bool,
 ) -> None:
-    """Send dead letters of GROUP back, oldest first, at most RATE a second.
+    """Send dead letters back, at a rate.
+
+    Oldest first, at most RATE a second; GROUP tries them again.
 
     What a filter passes over counts as handled; --all sees it again. Interrupted, it goes on where
     it was; one message may then be sent twice.

@@ -83,7 +83,10 @@ def change(
     target: Target,
     as_json: bool,
 ) -> None:
-    """Change what you name and leave the rest, on every broker that has the group."""
+    """Change what you name, and leave the rest.
+
+    It is done on every broker that has the group.
+    """
     wanted = {
         "retry_max_times": retries,
         "consume_enable": enabled,
@@ -159,7 +162,10 @@ def delete(*, name: str, keep_offsets: bool, yes: bool, target: Target, as_json:
 @click.argument("topic", type=TopicName())
 @asks
 def bar(*, name: str, topic: str, target: Target, as_json: bool) -> None:
-    """Let the group read TOPIC no more, until `allow`; its pulls are refused with 16."""
+    """Let the group read TOPIC no more.
+
+    Until `allow`; its pulls are refused with 16, no permission.
+    """
     set_allowed(target, name, topic, readable=False, as_json=as_json)
 
 
@@ -193,7 +199,10 @@ def set_allowed(target: Target, name: str, topic: str, *, readable: bool, as_jso
 @click.option("--system", is_flag=True, help="Groups that every broker has, too.")
 @asks
 def list_groups(*, system: bool, target: Target, as_json: bool) -> None:
-    """List the consumer groups; for how far behind they are see `group lag`."""
+    """List the consumer groups.
+
+    For how far behind they are see `group lag`.
+    """
     groups = run(target, lambda cluster: cluster.admin.groups.names(system=system))
     if as_json:
         print_json({"groups": groups})
@@ -206,7 +215,10 @@ def list_groups(*, system: bool, target: Target, as_json: bool) -> None:
 @click.argument("name", type=GroupName())
 @asks
 def describe(*, name: str, target: Target, as_json: bool) -> None:
-    """Show the group's configuration on each broker; they are not kept alike by anybody."""
+    """Show the group's settings on each broker.
+
+    Nobody keeps them alike, so that a difference is worth a look.
+    """
     found = run(target, lambda cluster: cluster.admin.groups.configs(name))
     show_configs(name, found, as_json=as_json)
 
@@ -227,7 +239,9 @@ def lag(
     target: Target,
     as_json: bool,
 ) -> None:
-    """Show how many messages wait, of one group by topic, or of all groups.
+    """Show how many messages wait.
+
+    Of one group by topic, or of all groups.
 
     With --watch: how fast it is consumed, and when it will be done at that speed.
     """

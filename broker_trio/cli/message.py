@@ -112,7 +112,10 @@ def print_message(found: "MessageExt") -> None:
 @click.option("--topic", type=TopicName(), help="MESSAGE_ID is a unique key of this topic.")
 @asks
 def get(*, message_id: str, topic: str | None, target: Target, as_json: bool) -> None:
-    """Print one message, by its offset message id, or by unique key with --topic."""
+    """Print one message, by its id.
+
+    By its offset message id, or by unique key with --topic.
+    """
     found = run(target, lambda cluster: by_any_id(cluster, target, message_id, topic))
     for each in found:
         if as_json:
@@ -166,7 +169,7 @@ def query(
     target: Target,
     as_json: bool,
 ) -> None:
-    """Print the messages of TOPIC that carry KEY, or that were stored in a span of time.
+    """Find messages by key or by time.
 
     \b
     broker-trio message query orders order-4711
@@ -202,7 +205,10 @@ def peek(
     target: Target,
     as_json: bool,
 ) -> None:
-    """Print the newest messages of each queue of TOPIC; no consumer's place changes."""
+    """Print the newest messages of each queue.
+
+    No consumer's place changes.
+    """
 
     async def work(cluster: Cluster) -> "list[MessageExt]":
         return await cluster.admin.messages.newest(topic, count, queue_id=queue_id, offset=offset)
@@ -226,7 +232,7 @@ VERDICTS: Final = {
 @click.option("--topic", type=TopicName(), help="MESSAGE_ID is a unique key of this topic.")
 @asks
 def track(*, message_id: str, topic: str | None, target: Target, as_json: bool) -> None:
-    """Tell for each group of the message's topic whether it has consumed the message."""
+    """Tell which groups have consumed a message."""
 
     async def work(cluster: Cluster) -> list[dict[str, Any]]:
         (found, *_) = await by_any_id(cluster, target, message_id, topic)
@@ -280,7 +286,9 @@ def send(
     target: Target,
     as_json: bool,
 ) -> None:
-    """Send one message and print its receipt; `-` as BODY reads it from stdin.
+    """Send one message and print its receipt.
+
+    `-` as BODY reads it from stdin.
 
     For many lines see `broker-trio produce`.
     """

@@ -158,7 +158,10 @@ def print_moves(moves: "list[Move]") -> None:
 @click.option("--topic", type=TopicName(), default="", help="Only this topic.")
 @asks
 def clone(*, source: str, group: str, topic: str, target: Target, as_json: bool) -> None:
-    """Give GROUP the places of SOURCE, in one topic or in all that it consumes."""
+    """Give GROUP the places of SOURCE.
+
+    In one topic, or in all that SOURCE consumes.
+    """
     brokers = run(
         target, lambda cluster: cluster.admin.offsets.clone(source, group, topic), changes=True
     )
@@ -173,7 +176,10 @@ def clone(*, source: str, group: str, topic: str, target: Target, as_json: bool)
 @click.argument("when", type=When())
 @asks
 def find(*, topic: str, when: int, target: Target, as_json: bool) -> None:
-    """Show the offset of each queue's first message stored at or after WHEN."""
+    """Show the offsets of a time.
+
+    In each queue that of the first message stored at or after WHEN.
+    """
 
     async def work(cluster: Cluster) -> list[dict[str, Any]]:
         offsets = cluster.admin.offsets

@@ -59,7 +59,10 @@ def create(
     target: Target,
     as_json: bool,
 ) -> None:
-    """Create a topic on every master that is not excluded; one that exists is made like this."""
+    """Create a topic on every master.
+
+    One that exists is made like this; to change a part of it see `topic change`.
+    """
 
     async def work(known: Cluster) -> list[str]:
         from broker_trio.model.topic import TopicConfig  # noqa: PLC0415
@@ -93,7 +96,10 @@ def change(
     target: Target,
     as_json: bool,
 ) -> None:
-    """Change what you name and leave the rest, on the brokers that have the topic."""
+    """Change what you name, and leave the rest.
+
+    It is done on every broker that has the topic.
+    """
     wanted = {
         "read_queue_nums": read_queues or queues,
         "write_queue_nums": write_queues or queues,
@@ -140,7 +146,10 @@ def config_tree(broker: str, config: "TopicConfig") -> dict[str, Any]:
 @click.option("--yes", is_flag=True, help="Delete although there are messages in it.")
 @asks
 def delete(*, name: str, yes: bool, target: Target, as_json: bool) -> None:
-    """Delete a topic and its messages, on every broker and at every nameserver."""
+    """Delete a topic and its messages.
+
+    On every broker, then at every nameserver.
+    """
     messages = run(target, lambda cluster: cluster.admin.topics.state(name)).messages
     if messages and not yes:
         raise GuardRefused(
@@ -247,7 +256,7 @@ def overview_table(rows: list[dict[str, Any]], moved: Moved) -> "RenderableType"
 def describe(
     *, name: str, every_s: float | None, times: int | None, target: Target, as_json: bool
 ) -> None:
-    """Show each queue of the topic: its bounds, its rate and its last message."""
+    """Show each queue: bounds, rate, last message."""
     watch = Watch(
         lambda cluster: cluster.admin.topics.state(name),
         lambda state: state_tree(name, state),
@@ -373,7 +382,10 @@ def route_tree(name: str, found: "TopicRouteData") -> dict[str, Any]:
 @click.argument("name", type=TopicName())
 @asks
 def stats(*, name: str, target: Target, as_json: bool) -> None:
-    """Count what was stored and consumed in the last minute, hour and day, group by group."""
+    """Count what was stored and consumed of late.
+
+    In the last minute, hour and day; consumed, group by group.
+    """
     rows = run(target, lambda cluster: counters_of(cluster, name))
     if as_json:
         print_json({"topic": name, "counters": rows})
@@ -411,7 +423,10 @@ async def counters_of(cluster: Cluster, name: str) -> list[dict[str, Any]]:
 @click.argument("name", type=TopicName())
 @asks
 def groups(*, name: str, target: Target, as_json: bool) -> None:
-    """List the consumer groups that subscribe to the topic, or have offsets in it."""
+    """List the groups that consume the topic.
+
+    Those that subscribe to it now, and those that have offsets in it.
+    """
     found = run(target, lambda cluster: cluster.admin.topics.groups_of(name))
     if as_json:
         print_json({"topic": name, "groups": found})
