@@ -119,7 +119,11 @@ def _traffic(parts: Observable) -> Iterator[Sample]:
     for durability, count in (
         ("memory", receipts.memory),
         ("disk", receipts.disk),
+        ("replicated", receipts.replicated),
+        ("replicated_disk", receipts.replicated_disk),
         ("flush_timeout", receipts.flush_timeouts),
+        ("slave_not_available", receipts.no_slave),
+        ("slave_timeout", receipts.slave_timeouts),
     ):
         yield sample("brokertrio_receipts_total", count, durability)
 

@@ -20,6 +20,7 @@ import trio
 from broker_trio.broker.groups import Groups
 from broker_trio.broker.locks import Locks
 from broker_trio.broker.properties import checked
+from broker_trio.broker.replication.acks import REMARKS, Acks, Outcome
 from broker_trio.broker.schedule import to_schedule
 from broker_trio.broker.settings import Settings
 from broker_trio.broker.stats import BrokerStats
@@ -84,6 +85,7 @@ class Retry:
         self._stats, self._settings, self._entropy = stats, settings, entropy
         self._sync = config.flush_disk_type == "SYNC_FLUSH"
         self._flush_timeout_s = config.flush_timeout_ms / 1000
+        self.acks: Acks | None = None  # of a broker in a pair
 
     def routes(self) -> tuple[Route[Any], ...]:
         return (
@@ -181,7 +183,11 @@ class Retry:
         stats = self._stats.group_topic(config.group_name, _topic_of(message))
         stats.send_backs += 1
         stats.dead_letters += dead
-        if self._sync and not await self._durable(appended.next_physical_offset):
+        if self.acks is not None:
+            outcome = await self.acks.confirmed(appended.next_physical_offset)
+            if outcome is not Outcome.OK:
+                raise Refused(ResponseCode.SYSTEM_ERROR, REMARKS[outcome])
+        elif self._sync and not await self._durable(appended.next_physical_offset):
             raise Refused(
                 ResponseCode.SYSTEM_ERROR,
                 f"stored, but not on disk within {self._flush_timeout_s:g} s",

@@ -16,6 +16,7 @@ import msgspec
 
 from broker_trio.broker.config import BrokerConfig
 from broker_trio.broker.properties import Scanned, Scanner, checked
+from broker_trio.broker.replication.receipts import PairReceipts
 from broker_trio.broker.retry import Retry
 from broker_trio.broker.schedule import Schedule
 from broker_trio.broker.settings import Settings
@@ -92,6 +93,7 @@ class Send:
         self._hosts: dict[int, tuple[bytes, int]] = {}
         self._sync = config.store.flush_disk_type == "SYNC_FLUSH"
         self.answers_at_once = not self._sync  # a message is answered as soon as it is written
+        self._pair: PairReceipts | None = None
         self._body_max = config.store.message_size_max
         self.id_prefix = store_host.hex().upper()
         self._store_v6 = SysFlag.STOREHOST_V6 if len(store_host) == 20 else 0
@@ -112,6 +114,10 @@ class Send:
             Route(code, kind, self._handle, support="partial", note=note, processor="send")
             for code, kind in kinds.items()
         )
+
+    def join_pair(self, pair: PairReceipts) -> None:
+        """From now on answers wait for copies."""
+        self._pair, self.answers_at_once = pair, False
 
     def session_closed(self, session: Session) -> None:
         """Forget the peer's encoded address."""
@@ -366,6 +372,8 @@ class Send:
     def _answer(
         self, request: Request, queue_id: int, appended: Appended, message_id: str, scanned: Scanned
     ) -> Response | Parked:
+        if self._pair is not None:
+            return self._pair.answer(request, queue_id, appended, message_id, scanned)
         wait = self._sync and scanned.wait
         reply = SendReply(
             self._durable_suffix if wait else self._memory_suffix,

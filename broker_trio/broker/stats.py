@@ -17,6 +17,7 @@ from typing import Final, NamedTuple, final
 import msgspec
 import trio
 
+from broker_trio.model.codes import ResponseCode
 from broker_trio.model.histogram import MESSAGE_BYTES
 from broker_trio.runtime.seams import Clock
 from broker_trio.store.stats import PUT_TIME_MS
@@ -150,7 +151,24 @@ class Receipts(msgspec.Struct):
 
     memory: int = 0
     disk: int = 0
+    replicated: int = 0
+    replicated_disk: int = 0
     flush_timeouts: int = 0
+    no_slave: int = 0
+    slave_timeouts: int = 0
+
+    def add(self, durability: str) -> None:
+        """One more that was answered with this durability."""
+        setattr(self, durability, getattr(self, durability) + 1)
+
+    def fail(self, code: int) -> None:
+        """One more that was answered 10, 11 or 12: stored, and not known to be kept."""
+        if code == ResponseCode.FLUSH_DISK_TIMEOUT:
+            self.flush_timeouts += 1
+        elif code == ResponseCode.SLAVE_NOT_AVAILABLE:
+            self.no_slave += 1
+        else:
+            self.slave_timeouts += 1
 
 
 @final

@@ -288,7 +288,15 @@ BROKER_FAMILIES: Final = (
         _C,
         "Sends acknowledged, by the durability that their answer states.",
         ("durability",),
-        known=(("memory",), ("disk",), ("flush_timeout",)),
+        known=(
+            ("memory",),
+            ("disk",),
+            ("replicated",),
+            ("replicated_disk",),
+            ("flush_timeout",),
+            ("slave_not_available",),
+            ("slave_timeout",),
+        ),
     ),
     Family("brokertrio_long_polls", _G, "Pulls held until a message arrives."),
     Family(

@@ -47,8 +47,11 @@ class SendSuffix:
 
     __slots__ = ("ext", "raw")
 
-    def __init__(self, region: str, trace_on: str, durability: str) -> None:
+    def __init__(self, region: str, trace_on: str, durability: str, epoch: str = "") -> None:
+        """`epoch`: of a broker in a pair, in which the answer was given."""
         self.ext: Ext = {"MSG_REGION": region, "TRACE_ON": trace_on, "durability": durability}
+        if epoch:
+            self.ext["epoch"] = epoch
         self.raw = b"".join(_entry(name, str(value)) for name, value in self.ext.items())
 
 
