@@ -6,6 +6,7 @@ A message is a dead letter when its group has tried it so often as its `retries`
 consumer gave it up. `send-back` lets the same group try it again, from the first attempt on.
 """
 
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -231,7 +232,7 @@ def send_back(
             f"nothing done yet: up to {wanted} dead letters of group {group} would go to its "
             f"{'retry topic' if to == 'retry' else 'messages’ own topics'}, "
             f"in {span_text(wanted / per_s)} at {per_s:g} a second",
-            " ".join(["broker-trio", *words, "--yes"]),
+            shlex.join(["broker-trio", *words, "--yes"]),
         )
     sent, passed = Counter[str](), 0
 

@@ -13,7 +13,6 @@ ask (a call that is cancelled leaves the connection usable). `client/`, the regi
 command line all go out through this module, so it runs on Trio and asyncio alike.
 """
 
-import errno
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Final, Protocol, Self, final
@@ -22,6 +21,7 @@ import anyio
 import anyio.abc
 
 from broker_trio.model.errors import ClientError, RemoteProtocolError
+from broker_trio.runtime.host import system_text
 from broker_trio.wire.command import ONEWAY, RESPONSE, Command, Serialize
 from broker_trio.wire.frame import FrameBuffer
 from broker_trio.wire.serialize import encode_parts
@@ -65,12 +65,12 @@ async def connect_tcp(address: str) -> ByteStream:
     """A plain TCP stream to `host:port`, for programs on either event loop. Raises `OSError`."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
-        raise OSError(errno.EINVAL, f"{address!r} is not host:port")
+        raise OSError(f"{address!r} is not host:port")
     return await anyio.connect_tcp(host.strip("[]"), int(port))
 
 
 def reason(error: OSError) -> str:
-    """What the system says: AnyIO and Trio wrap it in words that say nothing more."""
+    """What the system says: event loops wrap it in words of their own that say less."""
     cause: BaseException = error
     while True:
         if isinstance(cause.__cause__, OSError):
@@ -79,10 +79,9 @@ def reason(error: OSError) -> str:
             cause = cause.__cause__.exceptions[0]
         else:
             break
-    text = cause.strerror if isinstance(cause, OSError) else None
-    if text and text.startswith("Error connecting to "):
-        text = text.rpartition(": ")[2]
-    return text or str(cause) or type(cause).__name__
+    if isinstance(cause, OSError) and cause.errno is not None and cause.errno > 0:
+        return system_text(cause.errno)
+    return getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
 
 
 class _Link:

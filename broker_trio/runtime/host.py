@@ -1,4 +1,4 @@
-"""What the operating system allows this process: how many files it may open, and has open.
+"""What the operating system tells: how many files this process may open, and what errors mean.
 
 Segments, indexes and connections are files. A broker that runs out of them refuses connections
 first and fails to roll a segment next, so that operators look here before it happens.
@@ -16,6 +16,11 @@ class OpenFiles(NamedTuple):
 
     used: int
     limit: int
+
+
+def system_text(number: int) -> str:
+    """What the system calls an error number: 111 is "Connection refused"."""
+    return os.strerror(number)
 
 
 def open_files() -> OpenFiles:
