@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from broker_trio.client.codecs import Pydantic as Pydantic
     from broker_trio.client.connect import Client as Client
     from broker_trio.client.connect import connect as connect
+    from broker_trio.client.delivered import Delivered as Delivered
     from broker_trio.client.errors import BatchFailed as BatchFailed
     from broker_trio.client.errors import BrokerRefused as BrokerRefused
     from broker_trio.client.errors import ClientError as ClientError
@@ -24,12 +25,14 @@ if TYPE_CHECKING:
     from broker_trio.client.options import Options as Options
     from broker_trio.client.receipt import Durability as Durability
     from broker_trio.client.receipt import Receipt as Receipt
+    from broker_trio.client.subscribe import Subscription as Subscription
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "codecs": ("Json", "Msgpack", "Pydantic"),
     "connect": ("Client", "connect"),
+    "delivered": ("Delivered",),
     "errors": (
         "BatchFailed",
         "BrokerRefused",
@@ -43,6 +46,7 @@ _HOMES = {
     "message": ("DelayLevel", "Message"),
     "options": ("Options",),
     "receipt": ("Durability", "Receipt"),
+    "subscribe": ("Subscription",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -149,6 +149,7 @@ class Reader:
         member = self._member
         member.emit(OffsetMoved(member.group, self.queue, held.next_offset, offset))
         member.inbox.remove(self.queue)
+        self._offsets.doubt(self.queue)
         member.changed()
         if held.ordered:
             await member.settled(held, member.options.handle_timeout_s)
@@ -167,4 +168,5 @@ class Reader:
         self._backoff.reset()
         if self._told:
             self._told = False
+            self._offsets.doubt(self.queue)  # a broker that was killed comes back with older ones
             self._member.emit(PullRecovered(self._member.group, self.queue))

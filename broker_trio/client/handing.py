@@ -126,7 +126,8 @@ class Handing:
         self._member.changed()
 
     def _moved(self, source: ProcessQueue) -> None:
-        self._member.inbox.mark(source)
+        if source.ordered:
+            self._member.inbox.mark(source)  # its next message was waiting for this one
         self._poke(source)
         if self._full or self._closed or source.ordered or source.dropped:
             self._full = False

@@ -67,6 +67,11 @@ class Offsets:
         """A pull carried it, or a broadcast member came so far."""
         self.known[queue] = offset
 
+    def doubt(self, queue: MessageQueue) -> None:
+        """The broker may have another offset by now: it is told again, also what it knew."""
+        if not self._member.options.broadcast:
+            self.known.pop(queue, None)
+
     async def commit(self, held: ProcessQueue) -> bool:
         """Tell the broker how far this queue is, if that is news; whether it knows now."""
         member, queue, offset = self._member, held.queue, held.commit_offset

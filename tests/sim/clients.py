@@ -143,3 +143,11 @@ async def committed(cluster: Cluster, group: str, topic: str = TOPIC) -> dict[Me
         puller = mq.pull(group)
         found = {queue: await puller.committed(queue) for queue in await puller.queues(topic)}
         return {queue: offset for queue, offset in found.items() if offset is not None}
+
+
+def assert_in_order(*members: Member) -> None:
+    """All members together: first handlings of a queue in the order of its offsets."""
+    seen: dict[object, int] = {}
+    for _, queue, offset, body, _ in sorted(one for member in members for one in member.got):
+        assert offset <= seen.get(queue, -1) + 1, f"{body} was handled before its predecessor"
+        seen[queue] = max(offset, seen.get(queue, -1))
