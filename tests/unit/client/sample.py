@@ -14,6 +14,7 @@ from broker_trio import (
     Client,
     ClientError,
     DelayLevel,
+    Delivered,
     Durability,
     InvalidArgument,
     Json,
@@ -78,6 +79,23 @@ async def send_carefully(mq: Client, body: bytes) -> Receipt | None:
     return None
 
 
+async def consume(mq: Client) -> None:
+    """Each message in hand until it is settled."""
+    async with mq.subscribe("orders", group="shop", filter="new || paid", ordered=True) as messages:
+        async for message in messages:
+            async with message:
+                order: Order = message.decode(ORDERS)
+                if order.number < 0:
+                    message.reject("no such order")
+                handle(message)
+
+
+def handle(message: Delivered) -> None:
+    """What a message tells of itself."""
+    about: tuple[str, bytes, str] = (message.message_id, message.body, message.topic)
+    print(about)
+
+
 async def watch(mq: Client) -> None:
     """What happens to the client."""
     async for event in mq.events():
@@ -112,3 +130,7 @@ def script() -> None:
         receipt: Receipt = mq.send("orders", Order(8, "c-5"), codec=ORDERS)
         receipts: list[Receipt] = mq.send_batch("lines", ["a", b"b", Message("c")])
         print(receipt.durability, len(receipts))
+        with mq.subscribe("orders", group="shop") as messages:
+            for message in messages:
+                with messages.handling(message):
+                    handle(message)

@@ -7,6 +7,7 @@ import pytest
 from broker_trio.client import blocking
 from broker_trio.client.codecs import JSON
 from broker_trio.client.errors import ClientClosed, InvalidArgument, NoRoute
+from broker_trio.testing.threaded import ThreadedRocketMQ
 from tests.unit.client.fake_net import FakeNet
 
 
@@ -55,3 +56,21 @@ def test_threads_share_one_client(net: FakeNet):
         receipts = list(pool.map(lambda number: mq.send("t", str(number)), range(100)))
     assert len({receipt.message_id for receipt in receipts}) == 100
     assert net.opened == 3
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_script_consumes(rocketmq_threaded: ThreadedRocketMQ, backend: blocking.Backend):
+    """Acknowledged one by one; the loop ends with `break`, the group keeps its place."""
+    rocketmq_threaded.create_topic("orders")
+    with blocking.connect(rocketmq_threaded.nameservers, backend=backend) as mq:
+        for number in range(6):
+            mq.send("orders", f"m{number}", ordering_key="k")
+        seen: list[bytes] = []
+        for _ in range(2):
+            with mq.subscribe("orders", group="shop", start="first", ordered=True) as messages:
+                for message in messages:
+                    with messages.handling(message):
+                        seen.append(message.body)
+                    if len(seen) % 3 == 0:
+                        break
+    assert seen == [b"m%d" % number for number in range(6)]
