@@ -19,7 +19,6 @@ from broker_trio.client.calls import Calls
 from broker_trio.client.errors import NoRoute
 from broker_trio.client.routes import Nameservers, read_queues
 from broker_trio.model.codes import RequestCode, ResponseCode
-from broker_trio.model.names import is_retry
 from broker_trio.model.route import MessageQueue
 from broker_trio.wire.bodies.offsets import (
     ConsumeStats,
@@ -303,8 +302,3 @@ def checked(move: Move) -> Move:
             f"{move.queue.broker_name}, which has {move.low} to {move.high}"
         )
     return move
-
-
-def without_retries(lag: Lag) -> dict[MessageQueue, OffsetWrapper]:
-    """The places in topics that users made."""
-    return {queue: place for queue, place in lag.queues.items() if not is_retry(queue.topic)}
