@@ -17,6 +17,8 @@ import trio
 from broker_trio.broker.config import BrokerConfig, check
 from broker_trio.broker.metrics import broker_samples, process_samples, remoting_samples
 from broker_trio.broker.parts import Parts, neighbour
+from broker_trio.broker.replication.metadata_sync import Tables
+from broker_trio.broker.replication.pairing import Pairing, check_key
 from broker_trio.metrics import http
 from broker_trio.metrics.collector import Identity, MetricsCollector, Sample
 from broker_trio.metrics.exposition import Exposition
@@ -51,9 +53,13 @@ class BrokerApp:
         config: BrokerConfig,
         *,
         process_id: int = 0,
+        pair_key: bytes = b"",
     ) -> None:
+        """`pair_key`: what `replication.key_file` holds."""
         if problems := check(config):
             raise ConfigError("\n".join(problems))
+        check_key(config, pair_key)
+        self._pair_key = pair_key
         self.address = config.address
         self.http_address = ""
         self.parts: Parts | None = None
@@ -126,8 +132,19 @@ class BrokerApp:
             self._clock, self._disk, self._entropy, self._config, self.address, store, client
         )
         parts.load(self._config)
+        if self._config.replication.is_on:
+            await self._open_pair(parts, store)
         self._not_ready = "opening the doors"
         return parts
+
+    async def _open_pair(self, parts: Parts, store: Store) -> None:
+        self._not_ready = "joining the pair"
+        tables = Tables(parts.topics, parts.groups, parts.offsets, parts.schedule, store)
+        pairing = await Pairing.open(
+            self._clock, self._disk, self._network, self._entropy, self._config, self.address,
+            self._pair_key, store, tables, parts.schedule, parts.stats,
+        )  # fmt: skip
+        parts.join(pairing)
 
     async def _open_doors(
         self,
@@ -141,7 +158,8 @@ class BrokerApp:
             self._network,
             parts.dispatcher(),
             self._config.remoting,
-            batch_done=parts.store.write_out,
+            batch_done=parts.store.write_log,
+            batch_sent=parts.store.dispatch_written,
             on_close=parts.closed,
         )
         async with trio.open_nursery() as doors:
@@ -163,6 +181,8 @@ class BrokerApp:
         parts.store.write_out()
         await parts.store.wait_flushed(parts.store.log.max_offset)
         await parts.persister.persist_all()
+        if parts.pairing is not None:
+            await parts.pairing.replication.close()
         await parts.store.stop()
         log.info("broker.stopped", broker=self._config.broker_name)
 

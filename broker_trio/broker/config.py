@@ -4,11 +4,11 @@ Sections mirror the folders that they configure. Cross-field rules are in `check
 every mistake at once. What may change at run time is listed in admin/runtime.py, nothing else may.
 """
 
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
-from broker_trio.model.addresses import door_problems
+from broker_trio.model.addresses import door_problems, listen_problem
 from broker_trio.remoting.limits import RemotingLimits
 from broker_trio.store.config import StoreConfig
 
@@ -44,6 +44,35 @@ class HttpSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     series_max: int = 50_000
 
 
+class ReplicationSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The pair of this broker; without `peer` it has none, and none of this counts.
+
+    `replica_id`: its place in the inventory, 1, 2, …; the broker id of a slave. `role` counts for
+    the very first start of the broker name only. `peer`: the other replica's remoting door,
+    host:port; its replication door is the port above. `key_file`: at least 16 bytes that both
+    replicas have, and nobody else.
+    """
+
+    replica_id: int = 1
+    role: Literal["master", "slave"] = "slave"
+    mode: Literal["async", "sync"] = "sync"
+    peer: str = ""
+    key_file: str = ""
+    listen: str = ""  # the replication door; empty = port + 1 of the broker's `listen`
+    in_sync_replicas_min: int = 2  # of mode sync
+    slave_timeout_ms: int = 3_000
+    lease_ms: int = 6_000
+    heartbeat_ms: int = 1_000
+    restore_after_ms: int = 10_000  # level for so long, a learner is made a member again
+    chunk_bytes: int = 256 << 10
+    catch_up_bytes_per_s: int = 100 << 20
+    gap_bytes_max: int = 256 << 20  # a slave that lacks more is not in sync
+
+    @property
+    def is_on(self) -> bool:
+        return bool(self.peer)
+
+
 class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One broker process: one role, one store, one loop.
 
@@ -71,6 +100,7 @@ class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     topics: TopicsSection = TopicsSection()
     pull: PullSection = PullSection()
     http: HttpSection = HttpSection()
+    replication: ReplicationSection = ReplicationSection()
 
 
 def check(config: BrokerConfig) -> list[str]:
@@ -79,7 +109,11 @@ def check(config: BrokerConfig) -> list[str]:
         config.listen, config.http.address, allow_insecure_listen=config.allow_insecure_listen
     )
     if config.broker_id != 0:
-        problems.append(f"broker_id = {config.broker_id}: pairs do not exist yet, only 0 (master)")
+        problems.append(
+            f"broker_id = {config.broker_id}: it follows the role; [replication] replica_id and "
+            "peer make a pair"
+        )
+    problems += _pair_problems(config)
     if not 10 <= config.register_interval_s <= 60:
         problems.append(f"register_interval_s = {config.register_interval_s}, allowed 10 to 60")
     store = config.store
@@ -96,4 +130,49 @@ def check(config: BrokerConfig) -> list[str]:
             f"store.message_size_max = {store.message_size_max} and its properties do not fit "
             f"a segment of store.commit_log_segment_bytes = {store.commit_log_segment_bytes}"
         )
+    return problems
+
+
+def _pair_problems(config: BrokerConfig) -> list[str]:
+    """What is wrong with [replication], where it is used."""
+    pair, problems = config.replication, []
+    if not pair.is_on:
+        unused = [name for name in ("key_file", "listen") if getattr(pair, name)]
+        return [f"replication.{name} without replication.peer" for name in unused]
+    host, _, port = pair.peer.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65_535:
+        problems.append(f"replication.peer = {pair.peer!r} is no host:port of a broker")
+    if config.listen.endswith(":0"):
+        problems.append(f"listen = {config.listen}: the other replica must know the port")
+    if pair.replica_id < 1:
+        problems.append(f"replication.replica_id = {pair.replica_id}, allowed 1, 2, …")
+    if not pair.key_file:
+        problems.append(
+            "replication.key_file is missing: 32 random bytes, the same file at both replicas "
+            "(head -c 32 /dev/urandom > FILE; chmod 600 FILE)"
+        )
+    problem = pair.listen and listen_problem(
+        "replication.listen", pair.listen, allow_insecure_listen=config.allow_insecure_listen
+    )
+    if problem:
+        problems.append(problem)
+    if not config.nameservers:
+        problems.append("a pair needs nameservers: they are its witnesses")
+    return problems + _pair_number_problems(pair)
+
+
+def _pair_number_problems(pair: ReplicationSection) -> list[str]:
+    problems = [
+        f"replication.{name} = {getattr(pair, name)} is less than two heartbeats "
+        f"(replication.heartbeat_ms = {pair.heartbeat_ms})"
+        for name in ("slave_timeout_ms", "lease_ms")
+        if not 0 < pair.heartbeat_ms * 2 <= getattr(pair, name)
+    ]
+    if pair.in_sync_replicas_min != 2:
+        problems.append(
+            f"replication.in_sync_replicas_min = {pair.in_sync_replicas_min}: a pair in mode sync "
+            'needs 2; one copy is mode = "async", or broker-trio degrade for a while'
+        )
+    if not 1 << 10 <= pair.chunk_bytes <= 1 << 20 or pair.catch_up_bytes_per_s < 1 << 20:
+        problems.append("replication.chunk_bytes is 1 KiB to 1 MiB, catch_up_bytes_per_s >= 1 MiB")
     return problems

@@ -27,6 +27,7 @@ from broker_trio.broker.offsets import ConsumerOffsets, OffsetRequests
 from broker_trio.broker.pull import Pull
 from broker_trio.broker.query import Query
 from broker_trio.broker.registrar import Identity, Registrar
+from broker_trio.broker.replication.pairing import Pairing
 from broker_trio.broker.retry import Retry
 from broker_trio.broker.schedule import Schedule
 from broker_trio.broker.send import Send
@@ -65,7 +66,8 @@ class Parts:
         store: Store,
         client: RemotingClient,
     ) -> None:
-        self.store = store
+        self.store, self._client = store, client
+        self.pairing: Pairing | None = None
         self.stats = BrokerStats(clock)
         self.stats.put_times = store.stats.put_times
         self.lag = LoopLag()
@@ -133,7 +135,7 @@ class Parts:
     ) -> tuple[Routed, ...]:
         """What producers and consumers ask."""
         store, topics, groups, stats = self.store, self.topics, self.groups, self.stats
-        retry = Retry(
+        retry = self.retry = Retry(
             store, topics, groups, self.locks, stats, self.settings, entropy, config.store
         )
         self.send = Send(
@@ -205,9 +207,17 @@ class Parts:
         self.topics.restore(counts)
         self.offsets.clamp(self.store.queues.max_offset)
 
+    def join(self, pairing: Pairing) -> None:
+        """This broker is in a pair: before its services start and its doors open."""
+        self.pairing = pairing
+        self.requests += (pairing,)
+        pairing.join(self.send, self.retry, self.registrar)
+
     def services(self) -> tuple[Service, ...]:
         """What runs beside the doors; the registrar is started after them."""
+        pairing = () if self.pairing is None else self.pairing.services(self._client)
         return (
+            *pairing,
             self.persister.run,
             self.schedule.run,
             self.sessions.run,

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 STDIN: Final = 0
 LOGGED_CHARS_MAX: Final = 1_000  # of one value in a log line
 NAMESERVER_GRACE_S: Final = 10.0
+KEY_BYTES_MIN: Final = 16  # of a pair's key; shorter ones can be guessed
 C = TypeVar("C", bound=msgspec.Struct)
 
 config_option = click.option(
@@ -111,13 +112,37 @@ def broker(path: Path, *, check_only: bool, child: bool) -> None:
     log_to_stderr(as_json=config.log_json)
     Path(config.data).mkdir(parents=True, exist_ok=True)
 
+    key = pair_key(config.replication.key_file)
+
     def build() -> Program:
         disk, network = RealDisk(config.data), RealNetwork()
         return BrokerApp(
-            RealClock(), disk, network, real_entropy(), config, process_id=os.getpid()
+            RealClock(),
+            disk,
+            network,
+            real_entropy(),
+            config,
+            process_id=os.getpid(),
+            pair_key=key,
         )
 
     sys.exit(run("broker", build, grace_s=config.stop_grace_s, child=child))
+
+
+def pair_key(path: str) -> bytes:
+    """What a pair's key file holds; nothing without a pair. Raises `Failure`."""
+    if not path:
+        return b""
+    try:
+        key = Path(path).read_bytes()
+    except OSError as error:
+        raise Failure(f"replication.key_file {path}: {error.strerror}") from error
+    if len(key) < KEY_BYTES_MIN:
+        raise Failure(
+            f"replication.key_file {path} holds {len(key)} bytes, at least {KEY_BYTES_MIN} are "
+            f"needed: head -c 32 /dev/urandom > {path}"
+        )
+    return key
 
 
 def import_structlog_alone() -> None:

@@ -75,7 +75,7 @@ class Followers:
         self._role, self._fsynced = role, fsynced
         self._timeout_s, self._gap_bytes_max = slave_timeout_s, gap_bytes_max
         self.table: dict[StoreId, Follower] = {}
-        self.missing_since = NEVER  # since when no slave is in sync
+        self._in_sync_at = NEVER  # when one was, as far as acks tell
 
     def __len__(self) -> int:
         return len(self.table)
@@ -121,18 +121,16 @@ class Followers:
         )
 
     def look(self, log_end: int, now: float) -> bool:
-        """Whether one is in sync now; keeps `missing_since`."""
+        """Whether one is in sync now; after each ack, so that it is known since when none is."""
         if any(self.in_sync(one, log_end, now) for one in self.table.values()):
-            self.missing_since = NEVER
+            self._in_sync_at = now
             return True
-        if self.missing_since == NEVER:
-            self.missing_since = now
         return False
 
     def begin(self, now: float) -> None:
         """This replica leads from now on: slaves get their time to come."""
-        self.missing_since = now
+        self._in_sync_at = now
 
     def missing(self, log_end: int, now: float) -> float:
         """Seconds for which no slave has been in sync; 0 while one is."""
-        return 0.0 if self.look(log_end, now) else now - self.missing_since
+        return 0.0 if self.look(log_end, now) else now - self._in_sync_at

@@ -341,6 +341,7 @@ class Master:
         if not follower.acks:
             self._refusals.forget(follower.address)
         follower.acked(ack, self._store.log.max_offset, now)
+        self._followers.look(self._store.log.max_offset, now)
         self._stats.acks_received += 1
         if ack.settled:
             held = follower.held(fsynced=sync)

@@ -101,7 +101,7 @@ class Replication:
             store, self.replica, role, tables, clock, network, entropy,
             streaming, *shared, peers, self.refusals, self.stats,
         )  # fmt: skip
-        self._saved = -1
+        self._saved, self._closed = -1, False
 
     async def open(self) -> None:
         """Hide what was not confirmed, and take the part that the role says. Before any door."""
@@ -175,7 +175,7 @@ class Replication:
 
     async def _save(self) -> None:
         offset = self._store.confirm_offset
-        if offset == self._saved:
+        if offset == self._saved or self._closed:
             return
         try:
             await snapshot.save(self._disk, CONFIRMED_PATH, Confirmed(offset))
@@ -184,6 +184,11 @@ class Replication:
                 raise StoreFailed(f"{self._disk.root}/{CONFIRMED_PATH}: {error}") from error
         else:
             self._saved = offset
+
+    async def close(self) -> None:
+        """Before the store stops, which shows everything to write it down."""
+        await self._save()
+        self._closed = True
 
     # -- what people see --------------------------------------------------------------------------
 
