@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from broker_trio.client.consumers import Consumers
 
 LOOK_AGAIN_S: Final = 1.0  # after a look that could not find out everything; doubles
+NEW_TOPIC_S: Final = 2.0  # how long joining waits for a topic's route
+NEW_TOPIC_LOOK_S: Final = 0.1
 BEGIN_S: Final = 10.0  # how long joining waits for the first places
 LOCK_S: Final = 2.0  # the same where another member may still have the locks
 
@@ -106,8 +108,8 @@ class Subscription:
     # ---- joining
 
     async def __aenter__(self) -> Self:
-        """Raises `NoRoute` for a topic that does not exist, `Unreachable` where nobody answers,
-        `GroupTaken` where this client is in the group already.
+        """Raises `NoRoute` for a topic that does not exist (after 2 s: it may be new),
+        `Unreachable` where nobody answers, `GroupTaken` where this client is in the group already.
         """
         self._consumers.join(self)
         try:
@@ -125,11 +127,7 @@ class Subscription:
 
     async def _join(self) -> None:
         for topic in self.options.topics:
-            try:
-                await self._session.routes.get(topic)
-            except NoRoute:
-                if not is_retry(topic) and not self.options.wait_for_topic:
-                    raise
+            await self._find(topic, patient=not is_retry(topic) and not self.options.wait_for_topic)
         self._session.heartbeat.add_consumer(self._registration())
         await self._session.heartbeat.beat()
         for topic in self.options.topics:
@@ -145,6 +143,21 @@ class Subscription:
         with anyio.move_on_after(LOCK_S if self.options.ordered else BEGIN_S):
             for reader in list(self._readers.values()):
                 await reader.begun.wait()
+
+    async def _find(self, topic: str, *, patient: bool) -> None:
+        """A topic that its first message made a moment ago is not at the nameservers yet."""
+        until = anyio.current_time() + (NEW_TOPIC_S if patient else 0.0)
+        while True:
+            try:
+                await self._session.routes.get(topic)
+            except NoRoute:
+                if anyio.current_time() >= until:
+                    if patient:
+                        raise
+                    return
+                await anyio.sleep(NEW_TOPIC_LOOK_S)
+            else:
+                return
 
     def _registration(self) -> ConsumerData:
         options, version = self.options, self._session.wall_ms()

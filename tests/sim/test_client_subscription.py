@@ -234,3 +234,24 @@ def test_a_handler_that_is_cancelled_lets_its_message_come_again() -> None:
         assert sorted(attempts) == [(b"m0", 1), (b"m0", 2), (b"m1", 1)]
 
     simulate(27, scenario)
+
+
+def test_a_topic_made_by_a_first_message_can_be_subscribed_to_at_once() -> None:
+    """Nameservers hear of it a moment later: joining waits that long."""
+
+    async def scenario(world: World) -> None:
+        cluster = Cluster(world)
+        await cluster.start()
+        world.network.set_delay("b0", "ns0", (0.4, 0.5))
+        async with client(cluster, "c0") as mq:
+            await mq.send("new", "hello")
+        async with (
+            client(cluster, "c1") as mq,
+            mq.subscribe("new", group="g", start="first") as sub,
+        ):
+            async for message in sub:
+                async with message:
+                    assert message.body == b"hello"
+                    break
+
+    simulate(28, scenario)
