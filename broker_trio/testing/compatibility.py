@@ -33,6 +33,14 @@ TO_CLIENTS: Final = {
 }
 """Requests that the broker sends to its clients."""
 
+IN_PAIRS: Final = (
+    RequestCode.PAIR_CONFIRM,
+    RequestCode.PAIR_RECORD,
+    RequestCode.PAIR_STATUS,
+    RequestCode.PAIR_ORDER,
+)
+"""Requests that a broker answers where it is in a pair; the table here is of one that is not."""
+
 WHY_REFUSED: Final = {
     RequestCode.RESET_CONSUMER_CLIENT_OFFSET: "for clients; resets (222) happen in the broker, "
     "which is Apache's default, and need it not",
@@ -80,6 +88,10 @@ def row(code: RequestCode, tables: dict[str, Dispatcher]) -> str:
             who.append(name)
             support = route.support
             notes += [route.note] if route.note else []
+    if code in IN_PAIRS:
+        who.insert(0, "broker of a pair")
+        support = "full"
+        notes = ["ours: who owns a pair"]
     if code in TO_CLIENTS:
         who.append("to clients")
         support = "full" if support == "refused" else support
