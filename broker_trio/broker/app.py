@@ -19,6 +19,7 @@ from broker_trio.broker.metrics import broker_samples, process_samples, remoting
 from broker_trio.broker.parts import Parts, neighbour
 from broker_trio.broker.replication.metadata_sync import Tables
 from broker_trio.broker.replication.pairing import Pairing, check_key
+from broker_trio.broker.replication.samples import pair_samples
 from broker_trio.metrics import http
 from broker_trio.metrics.collector import Identity, MetricsCollector, Sample
 from broker_trio.metrics.exposition import Exposition
@@ -197,6 +198,9 @@ class BrokerApp:
         if parts is not None and server is not None:
             yield from broker_samples(parts, self._disk.usage(), self._clock.wall_ms())
             yield from remoting_samples(server.stats)
+            if parts.pairing is not None:
+                end, now = parts.store.log.max_offset, self._clock.monotonic()
+                yield from pair_samples(parts.pairing, end, now, self._clock.wall_ms())
 
     def readiness(self) -> http.Readiness:
         """What /readyz answers."""

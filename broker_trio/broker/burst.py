@@ -6,7 +6,8 @@ The frames of a form differ in queue, time, UNIQ_KEY and body. What `send.py` ch
 true of all of them or of none, so it is found out once, when the form is learnt; what can change
 meanwhile is looked at for each burst: whether the store takes messages, and whether the topic is
 still what it was. Whatever is not plain (no queue of that number, a refusal, another header) is
-left to the ordinary way, which answers it one by one: a burst only ever succeeds.
+left to the ordinary way, which answers it one by one: a burst only ever succeeds. So is a frame
+that stands alone: for one message columns cost more than they save.
 
 Bounds: `FORMS_MAX` forms, each learnt once a size was seen `SEEN_MIN` times; a form that does not
 fit `MISSES_MAX` times in a row is given up, and its size with it.
@@ -49,9 +50,10 @@ class Bursts:
 
     def take(self, session: Session, data: bytes | bytearray, at: int) -> Burst | None:
         """Store and answer the sends that stand at `at`; None: not for us, nothing happened."""
-        if len(data) - at < HEAD_BYTES or not self._send.answers_at_once:
-            return None
         head = bytes(data[at : at + HEAD_BYTES])
+        alone = len(data) - at < 2 * (4 + int.from_bytes(head[:4], "big"))
+        if alone or len(head) < HEAD_BYTES or not self._send.answers_at_once:
+            return None
         known = self._forms.get(head)
         if known is None:
             known = self._learn(head, data, at)
@@ -117,8 +119,8 @@ class Bursts:
         return [known[text] for text in texts]
 
     def _learn(self, head: bytes, data: bytes | bytearray, at: int) -> Form | None:
-        """The form of the frame at `at`, if it is whole, often seen, and plain."""
-        if head in self._forms or len(data) - at < 4 + int.from_bytes(head[:4], "big"):
+        """The form of the frame at `at`, if it was seen often and is plain."""
+        if head in self._forms:
             return None
         seen = self._seen.get(head, 0) + 1
         if len(self._seen) >= SIZES_MAX:

@@ -4,7 +4,8 @@
     writer   sleeps; drains what was answered later: held pulls, flushed sends, finished tasks
 
 A read brings tens of frames where clients pipeline. All of them are handled in one synchronous
-`feed`, then `batch_done` lets the store write once for all, then one send carries all answers.
+`feed`, then `batch_done` lets the store write once for all, then one send carries all answers, and
+while they travel `batch_sent` does what nobody waits for. Nothing is awaited between the two.
 Whoever finds answers queued and nobody sending becomes the sender, so a plain request costs no
 task switch. While the peer does not take answers the reader waits in `drain`: TCP slows the peer.
 A feed stops where answers reach `outbound_bytes_max`, and goes on once they left: a read of small
@@ -60,6 +61,7 @@ class Connection:
         limits: RemotingLimits,
         stats: RemotingStats,
         batch_done: Callable[[], None],
+        batch_sent: Callable[[], None],
         relieve: Callable[[], None],
     ) -> None:
         """`relieve` makes room where unfinished frames or untaken answers of all pass a limit."""
@@ -73,7 +75,7 @@ class Connection:
         self._stream = stream
         self._send_nowait: Callable[[bytes], int] | None = getattr(stream, "send_nowait", None)
         self._dispatcher, self._limits, self._stats = dispatcher, limits, stats
-        self._batch_done, self._relieve = batch_done, relieve
+        self._batch_done, self._batch_sent, self._relieve = batch_done, batch_sent, relieve
         self._frames = FrameBuffer(limits.frame_bytes_max, limits.header_bytes_max)
         self._outbox: list[bytes] = []
         self._outbox_bytes = 0
@@ -118,15 +120,23 @@ class Connection:
             try:
                 while self._feed(data):
                     data = b""
+                    self._batch_sent()
                     await self._drain()
                     await trio.lowlevel.checkpoint()
             except RemoteProtocolError as error:
                 self._stats.protocol_error(error)
                 log.info("connection.protocol_error", peer=self.peer_address, error=str(error))
+                self._batch_sent()
                 await self._drain()
                 return
-            if not self._send_now():
+            if not self._answer_now():
                 await self._drain()
+
+    def _answer_now(self) -> bool:
+        try:
+            return self._send_now()
+        finally:
+            self._batch_sent()
 
     def _feed(self, data: bytes | bytearray) -> bool:
         """Handle whole frames in `data`; answers wait in the outbox. True: there may be more."""
@@ -160,7 +170,7 @@ class Connection:
                         return True
                     if len(command.body) > LARGE_BODY:
                         self._batch_done()
-                        self._send_now()
+                        self._answer_now()
         finally:
             self._batch_done()
             self._feeding = False

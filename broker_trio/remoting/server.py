@@ -30,7 +30,7 @@ class RemotingServer:
     """Serves a dispatcher on any number of addresses.
 
     `batch_done` is called once after each socket read whose requests were handled, before their
-    answers leave; `on_open` and `on_close` get each connection as a Session.
+    answers leave, `batch_sent` once they left; `on_open` and `on_close` get each connection as a Session.
     """
 
     def __init__(
@@ -40,13 +40,15 @@ class RemotingServer:
         limits: RemotingLimits,
         *,
         batch_done: Callable[[], None] = _nothing,
+        batch_sent: Callable[[], None] = _nothing,
         on_open: Callable[[Connection], None] | None = None,
         on_close: Callable[[Connection], None] | None = None,
     ) -> None:
         self.stats = RemotingStats()
         self.connections: dict[int, Connection] = {}
         self._network, self._dispatcher, self._limits = network, dispatcher, limits
-        self._batch_done, self._on_open, self._on_close = batch_done, on_open, on_close
+        self._batch_done, self._batch_sent = batch_done, batch_sent
+        self._on_open, self._on_close = on_open, on_close
         self._next_id = 0
         self._per_host: dict[str, int] = {}
         self._doors: list[trio.CancelScope] = []
@@ -98,6 +100,7 @@ class RemotingServer:
             self._limits,
             self.stats,
             self._batch_done,
+            self._batch_sent,
             self._relieve,
         )
         self.connections[connection.id] = connection

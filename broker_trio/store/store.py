@@ -152,6 +152,11 @@ class Store:
 
         Before any answer to it is sent. Raises `StoreFailed`.
         """
+        self.write_log()
+        self.dispatch_written()
+
+    def write_log(self) -> None:
+        """The half of `write_out` that answers wait for. `dispatch_written` follows, unawaited."""
         count = self.stats.appended_count - self._put_count
         if count:
             begun = self._clock.monotonic()
@@ -162,7 +167,10 @@ class Store:
             self.log.write_out()
         if self._sync:
             self._flusher.kick()
-        else:
+
+    def dispatch_written(self) -> None:
+        """The other half. Raises `StoreFailed`."""
+        if not self._sync:
             self._dispatcher.dispatch(min(self.log.written_offset, self.bound))
             self._flusher.kick_if_half()
         if self.on_progress is not None:

@@ -89,7 +89,7 @@ async def measure(options):
 async def drive(parts, store, options, serialize):
     connection = Connection(
         1, Sink(), Sink.peer_address, parts.dispatcher(), RemotingLimits(), RemotingStats(),
-        store.write_out, lambda: None,
+        store.write_out, lambda: None, lambda: None,
     )  # fmt: skip
     frames_a_read = FRAMES_A_READ if options.batch == 1 else 4
     reads = []

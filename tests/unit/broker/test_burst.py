@@ -71,7 +71,7 @@ async def feed(reads: Sequence[bytes], *, bursts: bool) -> Fed:
         stats = RemotingStats()
         connection = Connection(
             1, trio.testing.MemorySendStream(), "10.9.9.9:4000", dispatcher, RemotingLimits(),
-            stats, broker.store.write_out, lambda: None,
+            stats, broker.store.write_out, lambda: None, lambda: None,
         )  # fmt: skip
         for data in reads:
             more = connection._feed(data)
