@@ -123,6 +123,12 @@ class Registrar:
             for link in self._links.values():
                 link.wake.set()
 
+    def again(self, nameserver: str) -> None:
+        """What that nameserver refused before it may take now: ask it at once."""
+        link = self._links.get(nameserver)
+        if link is not None and not link.status.registered:
+            link.wake.set()
+
     def _changed(self, _configs: list[TopicConfig]) -> None:
         for link in self._links.values():
             link.wake.set()

@@ -67,11 +67,20 @@ def _with_owner(view: View, owner: Status) -> Instruction:
 
 def _without_lease(view: View, status: Status) -> Instruction:
     fact = witnesses_reached(view).fact
-    forgot = sum(one.forgot for one in view.witnesses.values())
-    if forgot > view.witness_count - majority(view.witness_count):
-        text = f"too many nameservers forgot: {fact}"
-        return Instruction("adopt", text, "broker-trio pair adopt")
+    if too_many_forgot(view):
+        return _adopt(view)
     return Instruction("wait", f"{label(status)} is the master without a lease: {fact}")
+
+
+def too_many_forgot(view: View) -> bool:
+    """Whether those that know can be no majority, whoever else comes back."""
+    forgot = sum(one.forgot for one in view.witnesses.values())
+    return forgot > view.witness_count - majority(view.witness_count)
+
+
+def _adopt(view: View) -> Instruction:
+    text = f"too many nameservers have no records, or are new: {witnesses_reached(view).fact}"
+    return Instruction("adopt", text, "broker-trio pair adopt")
 
 
 def _unfinished(view: View, status: Status) -> Instruction:
@@ -101,6 +110,8 @@ def _without_owner(view: View) -> Instruction:
         if not against_promoting(view, status):
             command = f"broker-trio promote {label(status)}"
             return Instruction("promote", f"{label(status)} holds everything acknowledged", command)
+    if too_many_forgot(view):
+        return _adopt(view)
     if not witnesses_reached(view).ok:
         return Instruction("wait", f"nobody may own: {witnesses_reached(view).fact}")
     if view.silent:

@@ -183,8 +183,12 @@ class Lease:
             return False  # it has taken it and not settled yet
         telling = bodies.Telling(broker_name=name, record=record)
         answer = await self._ask(target, RequestCode.PAIR_RECORD, telling, bodies.Verdict)
-        if answer is None or answer.yes:
-            return answer is not None
+        if answer is None:
+            return False
+        if answer.yes:
+            for hook in replica.on_taken if target.witness else ():
+                hook(target.address)
+            return True
         if answer.record is not None and answer.record.epoch > record.epoch:
             await self._heard(answer.record)
         self.unanswered[target.address] = answer.why

@@ -111,7 +111,7 @@ class Pairing:
         """Let answers wait for copies, and registrations follow the role."""
         send.join_pair(self.receipts)
         retry.acks = self.replication.acks
-        self.records.register_by(registrar.become)
+        self.records.register_by(registrar.become, registrar.again)
 
     def routes(self) -> tuple[Route[Any], ...]:
         """What this broker answers about its pair."""

@@ -97,8 +97,11 @@ class Records:
         """What runs while the broker does; started before its doors open."""
         return (Lease(self.replica, client, self._clock).run,)
 
-    def register_by(self, become: Callable[[int, str], None]) -> None:
-        """Register as master while this replica owns, else as the slave that it is."""
+    def register_by(self, become: Callable[[int, str], None], again: Callable[[str], None]) -> None:
+        """Register as master while this replica owns, else as the slave that it is.
+
+        After a handover nameservers hear of the record late: each is asked `again` once it has it.
+        """
 
         def changed() -> None:
             replica = self.replica
@@ -106,4 +109,5 @@ class Records:
             become(broker_id, replica.store_id)
 
         self.replica.on_change.append(changed)
+        self.replica.on_taken.append(again)
         changed()

@@ -83,8 +83,8 @@ class Follower:
 class Replica:
     """Implements `Role` over the machine.
 
-    `make_durable` fsyncs the log to its end, at which nobody else appends meanwhile. Where a slave's
-    stream does, whoever owns that stream puts its own in place of the given one.
+    `make_durable` fsyncs the log to its end, at which nobody else appends meanwhile. Who owns a
+    slave's stream, which appends, puts its own in place of the given one.
     """
 
     def __init__(
@@ -112,6 +112,7 @@ class Replica:
         self.wakes: trio.Event = trio.Event()
         self._progress = trio.Event()
         self.on_change: list[Callable[[], None]] = []
+        self.on_taken: list[Callable[[str], None]] = []  # which nameserver took our record
 
     # -- Role: what it is ------------------------------------------------------------------------
 

@@ -182,3 +182,30 @@ def test_the_brokers_permission_masks_every_topic():
     table = {"T": TopicConfig("T", perm=6), "TBW102": TopicConfig("TBW102", perm=7)}
     assert {name: config.perm for name, config in masked(table, 4).items()} == {"T": 4, "TBW102": 5}
     assert masked(table, 6) is table
+
+
+async def test_a_new_role_is_registered_at_once(autojump_clock, kit):
+    """A replica that owns now is the master everywhere, under its store's id."""
+    await trio.sleep(1)
+    kit.registrar.become(0, "5a" * 16)
+    kit.registrar.become(2, "5a" * 16)
+    await trio.sleep(0.1)
+    last = {address: command for _, address, command in kit.client.asked}
+    told = [(last[address].ext["brokerId"], last[address].ext["storeId"]) for address in NS]
+    assert told == [("2", "5a" * 16)] * 2
+
+
+async def test_who_refused_is_asked_again_when_told(autojump_clock, kit):
+    """A nameserver that took the record since is asked at once, and only that one."""
+    await trio.sleep(1)
+    kit.client.behaviour[NS[0]] = "no"
+    kit.registrar.become(0, "5a" * 16)
+    await trio.sleep(0.1)
+    assert kit.statuses() == [False, True]
+    kit.client.behaviour[NS[0]] = "ok"
+    before = len(kit.client.times(NS[1]))
+    for address in NS:
+        kit.registrar.again(address)
+    await trio.sleep(0.1)
+    assert kit.statuses() == [True, True]
+    assert len(kit.client.times(NS[1])) == before

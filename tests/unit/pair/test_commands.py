@@ -202,6 +202,8 @@ async def test_nameservers_that_forgot_are_named(autojump_clock):
         await trio.sleep(8)
         told = instruction(await seen(found))
         assert (told.verb, told.command) == ("adopt", "broker-trio pair adopt")
+        found.a.kill()
+        assert instruction(await seen(found)).verb == "adopt"
 
 
 def test_orders_cross_the_wire_whole():
