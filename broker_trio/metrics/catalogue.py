@@ -16,6 +16,7 @@ from typing import Final
 from broker_trio.metrics.families import BOTH, DRILL, Family, Kind, Status
 from broker_trio.metrics.families_broker import BROKER_FAMILIES, NATIVE_FAMILIES
 from broker_trio.metrics.families_nameserver import NAMESERVER_FAMILIES, SHARED_FAMILIES
+from broker_trio.metrics.families_pair import PAIR_FAMILIES
 
 SERIES_MAX: Final = 50_000
 """Series of one program, RocketMQ's own limit; beyond it the newest label sets are dropped."""
@@ -67,6 +68,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
     *SHARED_FAMILIES,
     *NATIVE_FAMILIES,
     *BROKER_FAMILIES,
+    *PAIR_FAMILIES,
     *NAMESERVER_FAMILIES,
     *LIBRARY_FAMILIES,
     *DRILL_FAMILIES,

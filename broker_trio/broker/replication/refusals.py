@@ -4,13 +4,11 @@ from typing import Final, final
 
 import structlog
 
+from broker_trio.metrics.families_pair import REFUSED_REASONS
+
 LOGGED_MAX: Final = 1_000  # (reason, host) pairs; beyond it things are only counted
 
-REASONS: Final = (
-    "limit", "timeout", "protocol", "version", "cluster", "key", "duplicate", "role", "epoch",
-    "segment", "log", "ack", "record", "metadata",
-)  # fmt: skip
-"""The label of the metric."""
+REASONS: Final = REFUSED_REASONS
 
 log = structlog.get_logger("replication")
 
