@@ -147,6 +147,11 @@ async def receipts_of(world: World, store: StoreConfig, mode: str) -> tuple[set,
     assert await bytes_of(a, 0, end) == await bytes_of(b, 0, end)
     assert a.queues.max_offset("TopicTest", 0) == b.queues.max_offset("TopicTest", 0)
     assert programs.apps["b"].parts.topics.get("TopicTest") is not None
+    for name in "ab":
+        shown = {(one.name, one.labels): one.value for one in programs.apps[name]._samples()}
+        for unit in ("bytes", "messages", "seconds"):
+            assert shown[f"brokertrio_replication_lag_{unit}", ("2",)] == 0
+        assert shown["brokertrio_master", ()] == (name == "a")
     return {one.status for one in receipts}, {one.durability for one in receipts}
 
 
