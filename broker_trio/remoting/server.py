@@ -30,7 +30,8 @@ class RemotingServer:
     """Serves a dispatcher on any number of addresses.
 
     `batch_done` is called once after each socket read whose requests were handled, before their
-    answers leave, `batch_sent` once they left; `on_open` and `on_close` get each connection as a Session.
+    answers leave, `batch_sent` once they left. `on_open` and `on_close` get each connection as a
+    Session.
     """
 
     def __init__(
