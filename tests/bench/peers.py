@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 PEERS = Path(os.environ.get("BROKER_TRIO_PEERS", ROOT.parent / "shared" / "peers")) / "peers"
 
 
+BYTECODE = Path(tempfile.gettempdir()) / f"broker-trio-bytecode-{sys.version_info[1]}"
 OURS = [sys.executable, "-m", "broker_trio"]
 
 
@@ -37,11 +39,20 @@ def missing() -> str | None:
     return None
 
 
+def environment() -> dict[str, str]:
+    """Ours, with bytecode kept: installers compile a package, a checkout may be told not to."""
+    kept = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONPYCACHEPREFIX": str(BYTECODE)}
+
+
 def begin(command: Sequence[object], folder: Path, **options: object) -> subprocess.Popen[bytes]:
     """Start a process whose complaints go to `out.log` in the folder."""
     with (folder / "out.log").open("ab") as out:
         return subprocess.Popen(
-            [str(word) for word in command], stderr=out, **{"stdout": out, **options}
+            [str(word) for word in command],
+            stderr=out,
+            env=environment(),
+            **{"stdout": out, **options},
         )
 
 

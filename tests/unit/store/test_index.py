@@ -13,9 +13,9 @@ from broker_trio.store import index as index_module
 from broker_trio.store.config import TINY
 from broker_trio.store.entry import Entry
 from broker_trio.store.index import Index, file_name
-from broker_trio.store.index_rows import rows_of
 from broker_trio.store.index_file import HEADER, HEADER_BYTES, ITEM, Header, file_size
 from broker_trio.store.index_journal import INDEX_JOURNAL_PATH
+from broker_trio.store.index_rows import rows_of
 from broker_trio.testing.disk_faults import Dead
 from broker_trio.testing.sim_disk import SimDisk
 from broker_trio.wire.java import index_hash, topic_key_hash

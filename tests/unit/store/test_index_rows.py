@@ -38,5 +38,5 @@ def test_alone_or_together(drawn: list[tuple[str, str, str, str, int]]) -> None:
     together, alone = rows_of(entries), Rows([], [], [])
     for entry in entries:
         for column, more in zip(alone, rows_of([entry]), strict=True):
-            column += more
+            column.extend(more)
     assert together == alone
