@@ -12,6 +12,9 @@ still do (a last flush, a goodbye) it does in a `finally` under a shield *with a
 services of earlier stages still run while it does. A service may return early only because it has
 nothing left to do. A signal during the start cancels what has not said `started` and then stops.
 
+Under systemd the start may last as long as the loop turns, and a loop that stands still afterwards
+is ended by the watchdog: both are told by the same loop that serves.
+
 Crash policy: nothing is caught here. An exception of any service cancels all others and ends the
 process with a code for its unit:
 
@@ -35,6 +38,9 @@ from broker_trio.runtime.notify import Notifier
 EXIT_OK: Final = 0
 EXIT_CRASHED: Final = 1
 EXIT_STORE_FAILED: Final = 74
+SIGNS_A_WATCHDOG: Final = 3  # signs of life in each interval that systemd allows
+STARTING_SIGN_S: Final = 10.0
+STARTING_ALLOWED_S: Final = 60.0  # a recovery goes on for as long as the loop turns
 
 _log = structlog.get_logger()
 
@@ -115,13 +121,30 @@ class _Life:
             async for number in signals:
                 self.stop(signal.Signals(number).name)
 
+    async def sign_of_start(self) -> None:
+        """Extend systemd's patience until READY; before that no watchdog runs."""
+        while True:
+            await trio.sleep(STARTING_SIGN_S)
+            self.notifier.still_starting(STARTING_ALLOWED_S)
+
+    async def sign_of_life(self) -> None:
+        """Feed systemd's watchdog, where it has one for us."""
+        interval = self.notifier.watchdog_s
+        while interval is not None:
+            self.notifier.alive()
+            await trio.sleep(interval / SIGNS_A_WATCHDOG)
+
     async def run(self, role: Role) -> int:
         with self.scope:
             async with trio.open_nursery() as nursery:
                 await nursery.start(self.heed_signals)
+                nursery.start_soon(self.sign_of_life)
                 async with trio.open_nursery() as program:
                     with self.starting:
-                        await program.start(role, self.stopping)
+                        async with trio.open_nursery() as start:
+                            start.start_soon(self.sign_of_start)
+                            await program.start(role, self.stopping)
+                            start.cancel_scope.cancel()
                     if not self.stopping.is_set():
                         self.notifier.ready()
                         _log.info("process.ready", role=self.name)

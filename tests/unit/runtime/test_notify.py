@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from broker_trio.runtime.notify import Notifier
+from broker_trio.runtime.notify import Notifier, watchdog_s
 
 
 @pytest.fixture
@@ -59,3 +59,27 @@ def test_nobody_listening_is_no_error(tmp_path: Path, systemd: socket.socket) ->
     for _ in range(1000):  # far more than a datagram socket queues
         notifier.ready()
     assert 0 < len(received(systemd)) < 1000
+
+
+def test_a_start_asks_for_time_and_a_loop_says_that_it_turns(systemd: socket.socket) -> None:
+    """The patience is in microseconds; a sign of life has no value but 1."""
+    notifier = Notifier({"NOTIFY_SOCKET": systemd.getsockname()})
+    notifier.still_starting(1.5)
+    notifier.alive()
+    assert received(systemd) == [b"EXTEND_TIMEOUT_USEC=1500000", b"WATCHDOG=1"]
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({}, None),
+        ({"WATCHDOG_USEC": "20000000"}, 20.0),
+        ({"WATCHDOG_USEC": "20000000", "WATCHDOG_PID": "7"}, 20.0),
+        ({"WATCHDOG_USEC": "20000000", "WATCHDOG_PID": "8"}, None),
+        ({"WATCHDOG_USEC": "0"}, None),
+        ({"WATCHDOG_USEC": "soon"}, None),
+    ],
+)
+def test_a_watchdog_is_for_one_process(environ: dict[str, str], expected: float | None) -> None:
+    """Nobody feeds a watchdog that is off, broken, or another process's."""
+    assert watchdog_s(environ, 7) == expected

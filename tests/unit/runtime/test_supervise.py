@@ -100,6 +100,37 @@ async def test_a_signal_ends_the_role_cleanly(tmp_path: Path) -> None:
         assert [sock.recv(100), sock.recv(100)] == [b"READY=1", b"STOPPING=1"]
 
 
+class Told(Notifier):
+    """What a notifier would have sent, with the times."""
+
+    def __init__(self, watchdog: float) -> None:
+        super().__init__({})
+        self.watchdog_s = watchdog
+        self.lines: list[tuple[float, str]] = []
+
+    def _send(self, line: str) -> None:
+        self.lines.append((trio.current_time(), line.partition("=")[0]))
+
+
+async def test_systemd_hears_of_long_starts_and_of_a_living_loop(
+    autojump_clock: MockClock,
+) -> None:
+    """Signs of a start end with READY; the watchdog is fed three times an interval throughout."""
+    began, told = trio.current_time(), Told(30.0)
+
+    async def role(stopping: trio.Event, *, task_status: trio.TaskStatus[None]) -> None:
+        await trio.sleep(25)
+        task_status.started()
+        await trio.sleep(10)
+
+    assert await supervise("broker", role, grace_s=5, notifier=told) == 0
+    extended = [at - began for at, key in told.lines if key == "EXTEND_TIMEOUT_USEC"]
+    alive = [at - began for at, key in told.lines if key == "WATCHDOG"]
+    assert extended == pytest.approx([10, 20])
+    assert alive == pytest.approx([0, 10, 20, 30])
+    assert [at - began for at, key in told.lines if key == "READY"] == pytest.approx([25])
+
+
 async def test_grace_ends(autojump_clock: MockClock) -> None:
     """A role that does not return within the grace is cancelled, and that is a failure."""
     began = trio.current_time()
