@@ -33,7 +33,7 @@ from broker_trio.model.hashes import tags_code
 from broker_trio.model.hosts import encode_host
 from broker_trio.model.message import (
     PROPERTY_DELAY,
-    PROPERTY_DLQ_CAUSE,
+    OUR_DLQ_CAUSE,
     PROPERTY_ORIGIN_MESSAGE_ID,
     PROPERTY_RETRY_TOPIC,
     PROPERTY_TAGS,
@@ -211,7 +211,7 @@ class Retry:
         properties.pop(PROPERTY_DELAY, None)
         properties[PROPERTY_WAIT] = "false"
         if cause:
-            properties[PROPERTY_DLQ_CAUSE] = one_line(cause)
+            properties[OUR_DLQ_CAUSE] = one_line(cause)
         tags = properties.get(PROPERTY_TAGS)
         return Draft(
             topic=target.topic_name,

@@ -68,7 +68,7 @@ PROPERTY_INNER_MULTI_QUEUE_OFFSET: Final = "INNER_MULTI_QUEUE_OFFSET"
 # Dead letters
 PROPERTY_DLQ_ORIGIN_TOPIC: Final = "DLQ_ORIGIN_TOPIC"
 PROPERTY_DLQ_ORIGIN_MESSAGE_ID: Final = "DLQ_ORIGIN_MESSAGE_ID"
-PROPERTY_DLQ_CAUSE: Final = "DLQ_CAUSE"  # ours: why a consumer gave it back the last time
+OUR_DLQ_CAUSE: Final = "DLQ_CAUSE"  # ours: why a consumer gave it back the last time
 
 KEYS_SEPARATOR: Final = " "
 PROPERTIES_SIZE_MAX: Final = 32767  # bytes as stored: a signed short holds the length

@@ -29,7 +29,7 @@ from broker_trio.client.routes import Nameservers
 from broker_trio.model.codes import RequestCode, ResponseCode
 from broker_trio.model.message import (
     PROPERTY_DELAY,
-    PROPERTY_DLQ_CAUSE,
+    OUR_DLQ_CAUSE,
     PROPERTY_MAX_OFFSET,
     PROPERTY_MIN_OFFSET,
     PROPERTY_ORIGIN_MESSAGE_ID,
@@ -57,7 +57,7 @@ _NOT_SENT: Final = (
     PROPERTY_WAIT,
     PROPERTY_MIN_OFFSET,
     PROPERTY_MAX_OFFSET,
-    PROPERTY_DLQ_CAUSE,
+    OUR_DLQ_CAUSE,
 )
 
 By = Literal["cause", "topic", "tag", "attempts"]
@@ -127,7 +127,7 @@ def origin_topic(message: MessageExt) -> str:
 
 def cause_of(message: MessageExt, attempts_max: int = ATTEMPTS_DEFAULT) -> str:
     """Why it died: in the consumer's own words where it told, else what its attempts tell."""
-    told = message.properties.get(PROPERTY_DLQ_CAUSE)
+    told = message.properties.get(OUR_DLQ_CAUSE)
     if told:
         return told
     if message.reconsume_times >= attempts_max:

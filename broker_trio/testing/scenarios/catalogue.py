@@ -15,7 +15,17 @@ import structlog
 
 from broker_trio.testing.checkers.verdict import Verdict
 from broker_trio.testing.cluster.cluster import Plant, sound
-from broker_trio.testing.scenarios import crashes, network, plain, resources, retries
+from broker_trio.testing.scenarios import (
+    crashes,
+    network,
+    pair_crashes,
+    pair_disks,
+    pair_network,
+    pair_orders,
+    plain,
+    resources,
+    retries,
+)
 from broker_trio.testing.simulate import SimResult, simulate
 from broker_trio.testing.world import World
 
@@ -39,6 +49,18 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "power_loss": crashes.power_loss,
     "kill9": crashes.kill9,
     "fsync_error": crashes.fsync_error,
+    "pair_kill": pair_crashes.pair_kill,
+    "pair_power": pair_crashes.pair_power,
+    "pair_cut": pair_network.pair_cut,
+    "pair_slow": pair_network.pair_slow,
+    "pair_clock": pair_network.pair_clock,
+    "pair_nameservers": pair_network.pair_nameservers,
+    "pair_switchover": pair_orders.pair_switchover,
+    "pair_mistakes": pair_orders.pair_mistakes,
+    "pair_loss": pair_orders.pair_loss,
+    "pair_eio": pair_disks.pair_eio,
+    "pair_full": pair_disks.pair_full,
+    "pair_other_disk": pair_disks.pair_other_disk,
 }
 
 
@@ -63,8 +85,12 @@ def run(name: str, seed: int, *, plant: Plant = sound, logs: bool = False) -> Si
 def silence() -> Iterator[None]:
     """No log line below CRITICAL costs anything."""
     before = structlog.get_config()
+    was_configured = structlog.is_configured()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
         yield
     finally:
-        structlog.configure(**before)
+        if was_configured:
+            structlog.configure(**before)
+        else:
+            structlog.reset_defaults()
