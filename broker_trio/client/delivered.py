@@ -11,6 +11,7 @@ the offset that is committed does not pass the message before that has happened.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from enum import Enum
 from types import TracebackType
 from typing import Final, NamedTuple, Self, final
@@ -43,16 +44,23 @@ class Outcome(NamedTuple):
 Settle = Callable[["Delivered", Outcome], bool]
 """Told once for each message; whether the exception stays inside the `async with`."""
 
+Span = Callable[["Delivered"], AbstractContextManager[None]]
+"""What surrounds a message's handling: see tracing.py."""
+
 
 @final
 class Delivered(Received):
     """One message. Entered once by `async with`; its members can be read at any time."""
 
-    __slots__ = ("_entered", "_outcome", "_settle", "held", "source")
+    __slots__ = ("_around", "_entered", "_outcome", "_settle", "_span", "held", "source")
 
-    def __init__(self, source: ProcessQueue, held: Held, settle: Settle) -> None:
+    def __init__(
+        self, source: ProcessQueue, held: Held, settle: Settle, span: Span | None = None
+    ) -> None:
         super().__init__(held.message, source.queue.broker_name, failed=held.failed)
         self.source, self.held, self._settle = source, held, settle
+        self._span = span
+        self._around: AbstractContextManager[None] | None = None
         self._entered = False
         self._outcome: Outcome | None = None
 
@@ -84,6 +92,9 @@ class Delivered(Received):
         if self._entered:
             raise MessageSettled(self.message_id)
         self._entered = True
+        if self._span is not None:
+            self._around = self._span(self)
+            self._around.__enter__()
         return self
 
     async def __aexit__(
@@ -92,6 +103,8 @@ class Delivered(Received):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> bool:
+        if self._around is not None:
+            self._around.__exit__(kind, error, trace)
         cause = "" if error is None else f"{type(error).__name__}: {error}"[:CAUSE_CHARS_MAX]
         chosen = self._outcome
         if chosen is None:

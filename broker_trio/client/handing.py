@@ -10,6 +10,7 @@ cancelled it does not get there, stays unresolved, and comes to another member.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Final, final
 
 import anyio
@@ -22,6 +23,7 @@ from broker_trio.client.group_calls import REJECT
 from broker_trio.client.membership import Membership
 from broker_trio.client.process_queue import ProcessQueue
 from broker_trio.client.returns import Return, Returns
+from broker_trio.client.tracing import tracing_of
 from broker_trio.model.message import DELAY_LEVELS_S
 from broker_trio.model.route import MessageQueue
 
@@ -37,6 +39,9 @@ class Handing:
     def __init__(self, member: Membership, poke: Callable[[ProcessQueue], None]) -> None:
         self._member, self._poke = member, poke
         self._returns = Returns(member, self._resolved)
+        session = member.session
+        self._tracing = tracing_of(session.client_id, wanted=session.options.tracing)
+        self._span = None if self._tracing is None else self._around
         self._out: dict[int, Delivered] = {}
         self._full = False  # whether somebody waits for a place among those that are out
         self._closed = False
@@ -58,11 +63,18 @@ class Handing:
                 continue
             taken = member.inbox.take(anyio.current_time())
             if taken is not None:
-                message = Delivered(taken.source, taken.held, self.settle)
+                message = Delivered(taken.source, taken.held, self.settle, self._span)
                 self._out[id(message)] = message
                 return message
             await member.wait(member.inbox.wake_at())
         raise StopAsyncIteration
+
+    def _around(self, message: Delivered) -> AbstractContextManager[None]:
+        """The span in which a message is handled: a child of the one in which it was sent."""
+        assert self._tracing is not None
+        return self._tracing.processing(
+            message.topic, message.message_id, message.properties, self._member.group
+        )
 
     async def _wait_for_place(self) -> None:
         self._full = True

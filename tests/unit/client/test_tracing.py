@@ -7,6 +7,7 @@ from opentelemetry import trace
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from broker_trio.client.tracing import tracing_of
+from broker_trio.testing import RocketMQ
 from tests.unit.client.fake_net import FakeNet
 
 PARENT = SpanContext(0xABC, 0xDEF, is_remote=False, trace_flags=TraceFlags(1))
@@ -44,6 +45,27 @@ def test_a_consumer_continues_the_producers_trace():
     with tracing.processing("t", "id", {"traceparent": TRACEPARENT}, "g"):
         assert trace.get_current_span().get_span_context().trace_id == 0xABC
     assert not trace.get_current_span().get_span_context().is_valid
+
+
+async def test_a_handler_runs_inside_the_trace_of_its_message(rocketmq: RocketMQ):
+    """Also through an exception and a retry; outside of the block there is no span."""
+    seen = []
+    async with rocketmq.connect() as mq:
+        with trace.use_span(NonRecordingSpan(PARENT)):
+            await mq.send("orders", b"x")
+        await mq.send("orders", b"y")
+        async with mq.subscribe(
+            "orders", group="shop", start="first", ordered=True, suspend_s=0.01
+        ) as messages:
+            for fails in (True, False, False):
+                message = await anext(messages)
+                async with message:
+                    seen.append(trace.get_current_span().get_span_context().trace_id)
+                    if fails:
+                        raise KeyError("first")
+                assert not trace.get_current_span().get_span_context().is_valid
+    assert sorted(seen)[0] == 0
+    assert set(seen) == {0xABC, 0}
 
 
 def test_without_opentelemetry_there_is_none(monkeypatch: pytest.MonkeyPatch):
