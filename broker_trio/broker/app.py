@@ -15,7 +15,12 @@ import structlog
 import trio
 
 from broker_trio.broker.config import BrokerConfig, check
-from broker_trio.broker.metrics import broker_samples, process_samples, remoting_samples
+from broker_trio.broker.metrics import (
+    broker_samples,
+    process_samples,
+    recovery_samples,
+    remoting_samples,
+)
 from broker_trio.broker.parts import Parts, neighbour
 from broker_trio.broker.replication.metadata_sync import Tables
 from broker_trio.broker.replication.pairing import Pairing, check_key
@@ -193,7 +198,10 @@ class BrokerApp:
 
     def _samples(self) -> Iterator[Sample]:
         """What one scrape shows: little while starting, everything afterwards."""
-        yield from process_samples(self._config, self.address, ready=not self._not_ready)
+        ready = not self._not_ready
+        yield from process_samples(self._config, self.address, ready=ready, role=self._role())
+        if self._store is not None:
+            yield from recovery_samples(self._store.progress)
         parts, server = self.parts, self._server
         if parts is not None and server is not None:
             yield from broker_samples(parts, self._disk.usage(), self._clock.wall_ms())
@@ -201,6 +209,14 @@ class BrokerApp:
             if parts.pairing is not None:
                 end, now = parts.store.log.max_offset, self._clock.monotonic()
                 yield from pair_samples(parts.pairing, end, now, self._clock.wall_ms())
+
+    def _role(self) -> str:
+        """As metrics show it: the record's, never the configuration's."""
+        if not self._config.replication.is_on:
+            return "master"
+        if self.parts is None or self.parts.pairing is None:
+            return "joining"
+        return "master" if self.parts.pairing.records.replica.owns else "slave"
 
     def readiness(self) -> http.Readiness:
         """What /readyz answers."""

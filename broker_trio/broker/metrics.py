@@ -9,7 +9,7 @@ there is its client's choice.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final, Protocol
 
 import trio
@@ -32,6 +32,7 @@ from broker_trio.model.names import is_retry, is_system_group
 from broker_trio.remoting.stats import LATENCY_BOUNDS_S, CodeStats, RemotingStats
 from broker_trio.runtime.loop_lag import LoopLag
 from broker_trio.runtime.seams import Usage
+from broker_trio.store.scan import Progress
 from broker_trio.store.store import Store
 
 SEND_CODES: Final = frozenset(
@@ -39,6 +40,7 @@ SEND_CODES: Final = frozenset(
 )
 PULL_CODES: Final = frozenset({RequestCode.PULL_MESSAGE, RequestCode.LITE_PULL_MESSAGE})
 LOCAL: Final = ("local", "disk")
+MASTER: Final = "master"
 DECLARED: Final = frozenset({"NORMAL", "FIFO", "DELAY", "TRANSACTION"})
 PROCESSOR_NAMES: Final = {
     "query": "query_message",
@@ -67,13 +69,26 @@ class Observable(Protocol):
     ages: Ages
 
 
-def process_samples(config: BrokerConfig, address: str, *, ready: bool) -> Iterator[Sample]:
-    """What is known from the first moment on, while the store is still being recovered."""
+def process_samples(
+    config: BrokerConfig, address: str, *, ready: bool, role: str = MASTER
+) -> Iterator[Sample]:
+    """What is known from the first moment on, while the store is still being recovered.
+
+    `role`: `master`, `slave`, or `joining` while a replica of a pair has not read its record.
+    """
     python = ".".join(map(str, sys.version_info[:3]))
     yield sample("brokertrio_ready", float(ready))
     yield sample("brokertrio_build_info", 1.0, __version__, python, trio.__version__)
-    role = "master" if config.broker_id == 0 else "slave"
-    yield sample("brokertrio_broker_info", 1.0, str(config.broker_id), role, address)
+    broker_id = 0 if role == MASTER else config.replication.replica_id
+    yield sample("brokertrio_broker_info", 1.0, str(broker_id), role, address)
+    yield sample("brokertrio_insecure", float(config.allow_insecure_listen))
+
+
+def recovery_samples(progress: Progress) -> Iterator[Sample]:
+    """How far the start's recovery is; one series, whose label moves from phase to phase."""
+    share = progress.bytes_done / max(1, progress.bytes_total)
+    phase = progress.phase.replace(" ", "_")
+    yield sample("brokertrio_store_recovery_ratio", 1.0 if phase == "done" else share, phase)
 
 
 def broker_samples(parts: Observable, usage: Usage, now_ms: int) -> Iterator[Sample]:
@@ -84,13 +99,15 @@ def broker_samples(parts: Observable, usage: Usage, now_ms: int) -> Iterator[Sam
     yield from _traffic(parts)
     yield from _store(parts.store, usage)
     yield from _tables(parts)
-    yield from _lags(parts)
+    yield from _lags(parts, now_ms)
     yield from _clients(parts.sessions)
+    if parts.ages.oldest_ms:
+        age = max(0, now_ms - parts.ages.oldest_ms)
+        yield sample("rocketmq_storage_message_reserve_time_milliseconds", age, *LOCAL)
     late = parts.lag
     yield sample(
         "brokertrio_event_loop_lag_seconds", Distribution(tuple(late.buckets), late.sum_us / 1e6)
     )
-    yield from _ages(parts.ages, parts.topics, now_ms)
 
 
 def _flag(value: bool) -> str:
@@ -192,37 +209,42 @@ def _tables(parts: Observable) -> Iterator[Sample]:
             )
 
 
-def _lags(parts: Observable) -> Iterator[Sample]:
-    """Per topic and group: committed, not committed, pulled and not, not even pulled."""
-    offsets, queues, topics = parts.offsets, parts.store.queues, parts.topics
-    for topic, group, committed in list(offsets.items()):
-        lag = inflight = ready = total = 0
-        for queue_id, offset in list(committed.items()):
-            end = queues.max_offset(topic, queue_id)
-            pulled = min(end, max(offset, offsets.query_pulled(group, topic, queue_id)))
-            total += offset
-            lag += max(0, end - offset)
-            inflight += max(0, pulled - offset)
-            ready += max(0, end - pulled)
+def _lags(parts: Observable, now_ms: int) -> Iterator[Sample]:
+    """Per topic and group: committed, not committed, pulled and not, not even pulled; and ages.
+
+    Ages grow from the moments that were looked up. 0 is said only where nothing waits; what waits
+    and was not looked up yet has no age, because it is not known.
+    """
+    topics, ages = parts.topics, parts.ages
+    for topic, group, committed in list(parts.offsets.items()):
+        lag, ready = _behind(parts, topic, group, committed)
         labels = (topic, group, _flag(is_retry(topic)), _flag(topics.is_system(topic)))
         yield sample("rocketmq_consumer_lag_messages", lag, *labels)
-        yield sample("rocketmq_consumer_inflight_messages", inflight, *labels)
+        yield sample("rocketmq_consumer_inflight_messages", lag - ready, *labels)
         yield sample("rocketmq_consumer_ready_messages", ready, *labels)
-        yield sample("brokertrio_consumer_offset", total, topic, group)
+        yield sample("brokertrio_consumer_offset", sum(list(committed.values())), topic, group)
+        for name, count, moments in (
+            ("rocketmq_consumer_lag_latency_milliseconds", lag, ages.unconsumed_ms),
+            ("rocketmq_consumer_queueing_latency_milliseconds", ready, ages.unpulled_ms),
+        ):
+            stored_ms = moments.get((topic, group))
+            if count == 0:
+                yield sample(name, 0, *labels)
+            elif stored_ms is not None:
+                yield sample(name, max(0, now_ms - stored_ms), *labels)
 
 
-def _ages(ages: Ages, topics: Topics, now_ms: int) -> Iterator[Sample]:
-    """Ages grow from the moments that were looked up; none where nothing waits."""
-    if ages.oldest_ms:
-        age = max(0, now_ms - ages.oldest_ms)
-        yield sample("rocketmq_storage_message_reserve_time_milliseconds", age, *LOCAL)
-    for name, moments in (
-        ("rocketmq_consumer_lag_latency_milliseconds", ages.unconsumed_ms),
-        ("rocketmq_consumer_queueing_latency_milliseconds", ages.unpulled_ms),
-    ):
-        for (topic, group), stored_ms in list(moments.items()):
-            labels = (topic, group, _flag(is_retry(topic)), _flag(topics.is_system(topic)))
-            yield sample(name, max(0, now_ms - stored_ms), *labels)
+def _behind(
+    parts: Observable, topic: str, group: str, committed: Mapping[int, int]
+) -> tuple[int, int]:
+    """How many messages the group has not committed, and how many nobody pulled for it."""
+    lag = ready = 0
+    for queue_id, offset in list(committed.items()):
+        end = parts.store.queues.max_offset(topic, queue_id)
+        pulled = min(end, max(offset, parts.offsets.query_pulled(group, topic, queue_id)))
+        lag += max(0, end - offset)
+        ready += max(0, end - pulled)
+    return lag, ready
 
 
 def _clients(sessions: Sessions) -> Iterator[Sample]:

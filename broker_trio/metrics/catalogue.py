@@ -5,9 +5,9 @@ real broker puts on the wire, for dashboards that exist; no new name is ever mad
 upstream may use it tomorrow. `brokertrio_*` is what RocketMQ lacks, in base units. `process_*` and
 `python_gc_*` come from prometheus-client as they are, without our identity labels.
 
-The tables per program are in families_broker.py and families_nameserver.py; a family whose feature
-is not built is listed there as LATER. No label is a client id, an address of a client, a message
-key or a queue id: such values have no bound.
+The tables are in families_broker.py, families_pair.py and families_nameserver.py; a family whose
+feature is not built is listed there as LATER. No label is a client id, an address of a client, a
+message key or a queue id: such values have no bound.
 """
 
 from collections.abc import Iterable
@@ -62,6 +62,12 @@ DRILL_FAMILIES: Final = (
     ),
     _drill("brokertrio_drill_rto_seconds", Kind.GAUGE, "Fault to first ok send.", ("drill",)),
     _drill("brokertrio_drill_rpo_messages", Kind.GAUGE, "Acknowledged and lost.", ("drill",)),
+    _drill(
+        "brokertrio_drill_last_success_timestamp_seconds",
+        Kind.GAUGE,
+        "When the drill last passed.",
+        ("drill",),
+    ),
 )
 
 FAMILIES: Final[tuple[Family, ...]] = (

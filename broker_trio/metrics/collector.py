@@ -18,7 +18,6 @@ A source may be a generator that is suspended between samples while the program 
 copies (`list(table.items())`), never a live dict.
 """
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
@@ -83,6 +82,7 @@ class Scrape:
         self, families: Mapping[str, Family], admitted: Mapping[Key, int], series_max: int
     ) -> None:
         self._families, self._before, self._left = families, admitted, series_max
+        self._known = {(f.name, labels): None for f in families.values() for labels in f.zeros}
         self._newcomers: list[Sample] = []
         self._waiting: set[Key] = set()
         self.kept: dict[str, list[Sample]] = {name: [] for name in families}
@@ -90,33 +90,34 @@ class Scrape:
         self.dropped: set[Key] = set()
 
     def add(self, item: Sample) -> None:
-        """Take one sample; newcomers wait until all known series have their place."""
+        """Take one sample; newcomers wait until what was there before has its place."""
         family = self._families.get(item.name)
         assert family is not None, f"{item.name} is not in the catalogue of this program"
         assert len(item.labels) == len(family.labels), f"{item.name}: labels {item.labels}"
         key = (item.name, item.labels)
         assert key not in self.admitted, f"{key} twice in one scrape"
         assert key not in self._waiting, f"{key} twice in one scrape"
-        if key in self._before:
+        if key in self._before or key in self._known:
             self._admit(key, item, family)
         else:
             self._waiting.add(key)
             self._newcomers.append(item)
 
-    def finish(self) -> None:
-        """Give newcomers the places that are left, and the known label sets their 0."""
-        for item in self._newcomers:
+    def finish(self) -> Iterator[None]:
+        """Give known label sets their 0, and newcomers the places that are left; in steps."""
+        for name, labels in self._known:
+            if (name, labels) not in self.admitted:
+                family = self._families[name]
+                self._admit((name, labels), Sample(name, zero_of(family), labels), family)
+        for count, item in enumerate(self._newcomers):
             family = self._families[item.name]
             key = (item.name, item.labels)
             if lines_of(family) <= self._left:
                 self._admit(key, item, family)
             else:
                 self.dropped.add(key)
-        for family in self._families.values():
-            for labels in family.zeros:
-                key = (family.name, labels)
-                if key not in self.admitted and key not in self.dropped:
-                    self._admit(key, Sample(family.name, zero_of(family), labels), family)
+            if count % STEP_LINES == STEP_LINES - 1:
+                yield
 
     def _admit(self, key: Key, item: Sample, family: Family) -> None:
         self.admitted[key] = lines_of(family)
@@ -140,11 +141,22 @@ def zero_of(family: Family) -> float | Distribution:
     return 0.0
 
 
+class Piece(NamedTuple):
+    """Some samples of one family on their way to the page; one family may come in many pieces."""
+
+    family: Family
+    items: list[Sample]
+
+
+Ready = Piece | list[Metric] | None
+"""What one step gives: a piece of ours, the library's own metrics, or nothing yet."""
+
+
 class MetricsCollector(Collector):
     """All families of one program. `collect()` is prometheus-client's face of it, for registries.
 
-    The HTTP door uses `scrape()` piecewise instead (exposition.py), so that a large page does not
-    hold up the event loop.
+    The HTTP door takes `steps()` instead (exposition.py), so that a large page does not hold up
+    the event loop.
     """
 
     def __init__(
@@ -164,8 +176,8 @@ class MetricsCollector(Collector):
             GCCollector(registry=library),
         )
 
-    def steps(self) -> Iterator[list[Metric]]:
-        """One scrape in small steps; each gives the metrics that became ready, mostly none.
+    def steps(self) -> Iterator[Ready]:
+        """One scrape in small steps; each gives what became ready, mostly nothing.
 
         Steps of two scrapes may not be interleaved. A step that is never taken leaves no trace.
         """
@@ -174,44 +186,49 @@ class MetricsCollector(Collector):
             for count, item in enumerate(source()):
                 scrape.add(item)
                 if count % STEP_LINES == STEP_LINES - 1:
-                    yield []
-            yield []
-        scrape.finish()
+                    yield None
+            yield None
+        yield from scrape.finish()
         self.dropped_series += len(scrape.dropped - self._dropped)
         self._admitted, self._dropped = scrape.admitted, scrape.dropped
         self.series = scrape.series
         for name, items in scrape.kept.items():
             if items:
-                yield from self._pieces(self._families[name], items)
+                yield from pieces(self._families[name], items)
         for collector in self._library:
             yield list(collector.collect())
 
     def collect(self) -> Iterator[Metric]:
         whole: Metric | None = None
-        for metric in itertools.chain.from_iterable(self.steps()):
-            if whole is not None and whole.name == metric.name:
-                whole.samples.extend(metric.samples)
-                continue
-            if whole is not None:
-                yield whole
-            whole = metric
-        if whole is not None:
-            yield whole
+        for ready in self.steps():
+            if isinstance(ready, Piece):
+                family = ready.family
+                if whole is None or whole.name != bare_name(family):
+                    if whole is not None:
+                        yield whole
+                    whole = Metric(bare_name(family), family.help, family.kind.value)
+                for item in ready.items:
+                    values = (*self.identity, *item.labels)
+                    labels = dict(zip(family.label_names, values, strict=True))
+                    add_lines(whole, family, labels, item.value)
+            elif ready is not None:
+                if whole is not None:
+                    yield whole
+                whole = None
+                yield from ready
+        assert whole is None, "the library's metrics come last"
 
     def _own(self) -> Iterator[Sample]:
         """Figures about the previous scrape, first, so that no flood leaves them out."""
         yield Sample("brokertrio_metrics_series", self.series)
         yield Sample("brokertrio_metrics_dropped_series_total", self.dropped_series)
 
-    def _pieces(self, family: Family, items: list[Sample]) -> Iterator[list[Metric]]:
-        """A family as metrics of about `STEP_LINES` lines each, all under its name."""
-        per_piece = max(1, STEP_LINES // lines_of(family))
-        for begin in range(0, len(items), per_piece):
-            piece = Metric(bare_name(family), family.help, family.kind.value)
-            for item in items[begin : begin + per_piece]:
-                labels = dict(zip(family.label_names, (*self.identity, *item.labels), strict=True))
-                add_lines(piece, family, labels, item.value)
-            yield [piece]
+
+def pieces(family: Family, items: list[Sample]) -> Iterator[Piece]:
+    """A family's samples, about `STEP_LINES` lines each."""
+    per_piece = max(1, STEP_LINES // lines_of(family))
+    for begin in range(0, len(items), per_piece):
+        yield Piece(family, items[begin : begin + per_piece])
 
 
 def bare_name(family: Family) -> str:

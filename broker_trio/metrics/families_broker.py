@@ -253,6 +253,12 @@ BROKER_FAMILIES: Final = (
         "How long the last start's recovery took.",
         unit="seconds",
     ),
+    Family(
+        "brokertrio_store_recovery_ratio",
+        _G,
+        "Share of the running phase of a start's recovery that is done; 1 when all of it is.",
+        ("phase",),
+    ),
     Family("brokertrio_store_corrupt_records_total", _C, "Records met with a bad checksum."),
     Family(
         "brokertrio_store_expired_files_total",

@@ -79,9 +79,8 @@ SHARED_FAMILIES: Final = (
     Family(
         "brokertrio_insecure",
         Kind.GAUGE,
-        "1 while the program listens beyond loopback without authentication and TLS.",
+        "1 where allow_insecure_listen lets everybody in without authentication and TLS.",
         roles=BOTH,
-        status=Status.LATER,
     ),
     Family(
         "brokertrio_config_last_reload_success",
@@ -152,6 +151,19 @@ NAMESERVER_FAMILIES: Final = (
         "brokertrio_ns_route_fingerprint",
         Kind.GAUGE,
         "48 bits of a hash of the sorted route table; equal tables give equal numbers.",
+        roles=NAMESERVER,
+    ),
+    Family(
+        "brokertrio_ns_witness_forgot",
+        Kind.GAUGE,
+        "1 while this nameserver lost its record file and confirms no lease.",
+        roles=NAMESERVER,
+    ),
+    Family(
+        "brokertrio_ns_record_epoch",
+        Kind.GAUGE,
+        "Number of the epoch in the record that this nameserver keeps of a pair.",
+        ("broker_name",),
         roles=NAMESERVER,
     ),
     Family(

@@ -19,6 +19,11 @@ REFUSED_REASONS: Final = (
 PAIR_FAMILIES: Final = (
     Family("brokertrio_epoch", _G, "Number of the epoch that this replica promised last."),
     Family("brokertrio_master", _G, "1 while this replica owns its pair's record, else 0."),
+    Family(
+        "brokertrio_may_write",
+        _G,
+        "1 while this replica may append: it owns the record, and its lease runs.",
+    ),
     Family("brokertrio_copies_min", _G, "Copies that SEND_OK needs by the settled record."),
     Family("brokertrio_role_changes_total", _C, "Changes of role, epoch or copies."),
     Family(

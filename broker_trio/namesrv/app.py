@@ -78,7 +78,13 @@ class NameserverApp:
         )
         self._loop_lag = LoopLag()
         self._source = NameserverSource(
-            clock, self.table, self.stats, self.server.stats, self._loop_lag
+            clock,
+            self.table,
+            self.stats,
+            self.server.stats,
+            self._loop_lag,
+            insecure=config.allow_insecure_listen,
+            witnessing=self.witnessing,
         )
 
     @property

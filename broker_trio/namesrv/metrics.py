@@ -11,6 +11,7 @@ from broker_trio.metrics.collector import Distribution, Sample, sample
 from broker_trio.namesrv import views
 from broker_trio.namesrv.routes import RouteTable
 from broker_trio.namesrv.stats import NameserverStats
+from broker_trio.namesrv.witnessing import Witnessing
 from broker_trio.remoting.stats import RemotingStats
 from broker_trio.runtime.loop_lag import LoopLag
 from broker_trio.runtime.seams import Clock
@@ -27,19 +28,25 @@ class NameserverSource:
         stats: NameserverStats,
         remoting: RemotingStats,
         loop_lag: LoopLag,
+        *,
+        insecure: bool = False,
+        witnessing: Witnessing | None = None,
     ) -> None:
         self._clock, self._table, self._stats = clock, table, stats
         self._remoting, self._loop_lag = remoting, loop_lag
+        self._insecure, self._witnessing = insecure, witnessing
         self.ready = False
 
     def __call__(self) -> Iterator[Sample]:
         yield sample("brokertrio_ready", float(self.ready))
         yield from self._process()
         yield from self._routes()
+        yield from self._records()
 
     def _process(self) -> Iterator[Sample]:
         python = ".".join(map(str, sys.version_info[:3]))
         yield sample("brokertrio_build_info", 1.0, __version__, python, trio.__version__)
+        yield sample("brokertrio_insecure", float(self._insecure))
         stats, lag = self._remoting, self._loop_lag
         yield sample("brokertrio_connections", stats.connections)
         yield sample("brokertrio_connections_accepted_total", stats.accepted)
@@ -68,6 +75,16 @@ class NameserverSource:
         for name in sorted(table.wiped):
             yield sample("brokertrio_ns_write_wiped", 1.0, name)
         yield from self._heartbeats()
+
+    def _records(self) -> Iterator[Sample]:
+        """What this nameserver witnesses; it has a record of each pair, lone brokers have none."""
+        if self._witnessing is None:
+            return
+        known = self._witnessing.witness.state
+        yield sample("brokertrio_ns_witness_forgot", float(known is None))
+        if known is not None:
+            for name, record in list(known.records.items()):
+                yield sample("brokertrio_ns_record_epoch", record.epoch.counter, name)
 
     def _heartbeats(self) -> Iterator[Sample]:
         """Ages are monotonic; the page wants the wall's seconds since 1970."""

@@ -12,6 +12,7 @@ def pair_samples(pairing: Pairing, log_end: int, now: float, wall_ms: int) -> It
     replication, role = pairing.replication, pairing.records.replica
     yield sample("brokertrio_epoch", role.epoch.counter)
     yield sample("brokertrio_master", float(role.owns))
+    yield sample("brokertrio_may_write", float(role.may_write(now) is None))
     yield sample("brokertrio_copies_min", role.min_copies)
     yield sample("brokertrio_role_changes_total", role.changes)
     yield from _counters(pairing)

@@ -13,11 +13,12 @@ from broker_trio.broker.metrics import (
     latency_samples,
     process_samples,
     rebinned,
+    recovery_samples,
     remoting_samples,
 )
 from broker_trio.broker.parts import Parts
 from broker_trio.metrics.catalogue import CATALOGUE
-from broker_trio.metrics.collector import Distribution, Identity, MetricsCollector
+from broker_trio.metrics.collector import Distribution, Identity, MetricsCollector, Sample
 from broker_trio.metrics.exposition import Exposition
 from broker_trio.model.codes import RequestCode
 from broker_trio.model.histogram import PUT_SECONDS, RPC_MILLISECONDS
@@ -27,6 +28,7 @@ from broker_trio.remoting.client import RemotingClient
 from broker_trio.remoting.stats import LATENCY_BOUNDS_S, RemotingStats
 from broker_trio.runtime.seams import Usage
 from broker_trio.store.config import TINY
+from broker_trio.store.scan import Progress
 from broker_trio.store.store import Draft, Store
 from broker_trio.testing.sim_clock import ManualClock
 from broker_trio.testing.sim_disk import SimDisk
@@ -199,8 +201,18 @@ async def test_ages_grow_while_nobody_looks(parts: Parts) -> None:
     reserve = ("rocketmq_storage_message_reserve_time_milliseconds", "local", "disk")
     assert values(parts, 1_000_500)[reserve] == 500
     parts.offsets.commit("g", "orders", 0, 2)
-    await parts.ages.look()
-    assert (family, *labels) not in values(parts)
+    assert values(parts)[family, *labels] == 0
+
+
+async def test_an_age_that_nobody_looked_up_is_not_zero(parts: Parts) -> None:
+    """A lag in messages whose first message was not read yet has no age: unknown is absent."""
+    put(parts, 0, 2)
+    parts.offsets.commit("g", "orders", 0, 0)
+    shown = values(parts)
+    assert shown["rocketmq_consumer_lag_messages", "orders", "g", "false", "false"] == 2
+    names = {key[0] for key in shown}
+    assert "rocketmq_consumer_lag_latency_milliseconds" not in names
+    assert "rocketmq_consumer_queueing_latency_milliseconds" not in names
 
 
 async def test_a_nameserver_that_never_answered_is_not_registered(parts: Parts) -> None:
@@ -215,6 +227,23 @@ def test_not_ready_is_said_from_the_first_moment() -> None:
     found = {s.name: s for s in process_samples(CONFIG, HOST, ready=False)}
     assert found["brokertrio_ready"].value == 0
     assert found["brokertrio_broker_info"].labels == ("0", "master", HOST)
+    found = {s.name: s for s in process_samples(CONFIG, HOST, ready=False, role="slave")}
+    assert found["brokertrio_broker_info"].labels == ("1", "slave", HOST)
+
+
+def test_a_long_recovery_says_how_far_it_is() -> None:
+    """The running phase and its share; at the end 1, so that nobody takes it for stuck."""
+    progress = Progress()
+    progress.begin("writing the tail again", 200)
+    progress.bytes_done = 50
+    labels = ("writing_the_tail_again",)
+    assert list(recovery_samples(progress)) == [
+        Sample("brokertrio_store_recovery_ratio", 0.25, labels)
+    ]
+    progress.begin("done", 0)
+    assert list(recovery_samples(progress)) == [
+        Sample("brokertrio_store_recovery_ratio", 1.0, ("done",))
+    ]
 
 
 def test_held_pulls_do_not_spoil_the_latency_of_pulls() -> None:

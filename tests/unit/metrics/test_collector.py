@@ -24,7 +24,6 @@ from broker_trio.model.histogram import PUT_SECONDS, Histogram
 
 BROKER = Identity("c", "broker", "a")
 IN = "rocketmq_messages_in_total"
-OWN_SERIES = 2  # how many there are, and how many were dropped
 
 
 def messages_in(topics: Iterable[str]) -> Callable[[], Iterator[Sample]]:
@@ -122,8 +121,10 @@ async def test_a_histogram_becomes_cumulative_buckets() -> None:
 
 async def test_past_the_limit_newcomers_are_left_out_and_counted_once() -> None:
     """Series that were there stay; a newcomer is dropped at each scrape and counted once."""
+    empty = MetricsCollector(BROKER, [])
+    await page_of(empty)
     topics = ["a"]
-    collector = MetricsCollector(BROKER, [messages_in(topics)], series_max=OWN_SERIES + 1)
+    collector = MetricsCollector(BROKER, [messages_in(topics)], series_max=empty.series + 1)
     await page_of(collector)
     topics.insert(0, "new")
     for _ in range(2):
@@ -133,6 +134,18 @@ async def test_past_the_limit_newcomers_are_left_out_and_counted_once() -> None:
     topics.remove("a")
     (labels,) = series_of(await page_of(collector), IN)
     assert dict(labels)["topic"] == "new"
+
+
+async def test_a_flood_of_label_sets_leaves_known_ones_their_place() -> None:
+    """Whatever topics come first, the page has its zeros, and no line beyond the limit."""
+    empty = MetricsCollector(BROKER, [])
+    await page_of(empty)
+    flood = messages_in(f"t{number}" for number in range(1_000))
+    collector = MetricsCollector(BROKER, [flood], series_max=empty.series + 10)
+    text = await page_of(collector)
+    assert len(series_of(text, IN)) == 10
+    assert len(series_of(text, "brokertrio_store_refused_total")) == 6
+    assert (collector.series, collector.dropped_series) == (empty.series + 10, 990)
 
 
 @pytest.mark.parametrize(

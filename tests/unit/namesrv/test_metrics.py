@@ -2,6 +2,8 @@
 
 from broker_trio.metrics.collector import Identity, MetricsCollector
 from broker_trio.model.codes import RequestCode
+from broker_trio.model.pair import NO_RECORD
+from broker_trio.namesrv.witness import Known
 from namesrv.fakes import SLAVE, Nameserver
 
 
@@ -41,6 +43,18 @@ def test_an_empty_nameserver_has_its_families() -> None:
     assert shown["brokertrio_ready",] == 0
     assert shown["brokertrio_ns_route_fingerprint",] == 0
     assert shown["brokertrio_ns_registrations_total", "rejected"] == 0
+
+
+def test_a_witness_that_forgot_says_so() -> None:
+    """A nameserver without its record file is on the page as one, and shows no epochs."""
+    server = Nameserver()
+    server.app.witnessing.witness.state = None
+    shown = samples(server)
+    assert shown["brokertrio_ns_witness_forgot",] == 1
+    server.app.witnessing.witness.state = Known({"broker-a": NO_RECORD})
+    shown = samples(server)
+    assert shown["brokertrio_ns_witness_forgot",] == 0
+    assert shown["brokertrio_ns_record_epoch", "broker-a"] == 0
 
 
 def test_names_of_lost_brokers_are_bounded() -> None:
