@@ -154,11 +154,11 @@ def start_apache(folder: Path, **properties: object) -> Contender:
 
 
 def start_ours(folder: Path, *options: str) -> Contender:
-    """`broker-trio up` with one nameserver and one broker."""
+    """`broker-trio up` with one nameserver and one broker, without a slave as Apache's is."""
     folder.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     command = [
-        *OURS, "up", "--dir", str(folder), "--json",
+        *OURS, "up", "--single", "--dir", str(folder), "--json",
         "--nameserver-port", "0", "--broker-port", "0", *options,
     ]  # fmt: skip
     up = begin(command, folder, stdout=subprocess.PIPE)

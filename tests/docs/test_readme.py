@@ -53,7 +53,7 @@ def test_sending_and_reading_back_works_as_written(cluster, tmp_path):
     produce, consume = re.search(r"(printf .*)\n(uv run .* consume .*)\n", README).groups()
     where = {"BROKER_TRIO_NAMESERVER": cluster["nameservers"][0]}
     sent = shell(produce, tmp_path, **where)
-    assert (sent.returncode, sent.stdout.count("memory")) == (0, 3), sent.stderr
+    assert (sent.returncode, sent.stdout.count("replicated")) == (0, 3), sent.stderr
     got = shell(consume, tmp_path, **where)
     assert (got.returncode, sorted(got.stdout.split())) == (0, ["one", "three", "two"]), got.stderr
 

@@ -9,13 +9,20 @@ A child runs `broker-trio <kind> --config … --child`. Three lines lead to it:
 
 It has a session of its own, so that Ctrl-C at the terminal reaches `up` alone, which then stops
 brokers before nameservers.
+
+A replica of a pair that dies is started again after a while, as systemd would do it: meanwhile the
+other one can be made the master. Every other death, one before a child was ready and one of a
+failed disk are the end of all.
 """
 
+import os
+import secrets
 import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final, final
 
 import msgspec
@@ -28,6 +35,9 @@ TAIL_LINES: Final = 20
 TAIL_BYTES: Final = 16 << 10
 READY_BYTES_MAX: Final = 4 << 10
 CAPTURE: Final = subprocess.PIPE
+DISK_FAILED: Final = 74
+KEY_BYTES: Final = 32
+PAIR_FILE: Final = "broker_trio/pair.cbor"  # in the store of whoever was in a pair once
 
 
 class Ready(msgspec.Struct, frozen=True):
@@ -54,6 +64,15 @@ class Child:
     def exit_code(self) -> int | None:
         return self.process.returncode
 
+    @property
+    def memory_bytes(self) -> int:
+        """What it keeps in memory now; 0 where the system does not tell."""
+        try:
+            pages = Path(f"/proc/{self.pid}/statm").read_text().split()[1]
+        except OSError:
+            return 0
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
     def log_tail(self) -> list[str]:
         """The last lines that it logged."""
         try:
@@ -65,15 +84,29 @@ class Child:
         return text.splitlines()[-TAIL_LINES:]
 
 
+Died = Callable[[Child, float], None]
+"""Told of a child that nobody asked to end, and in how many seconds it starts again; 0 = never."""
+
+
 @final
 class Fleet:
-    """All children. `died` is called when one ends that nobody asked to."""
+    """All children, the present one of each process."""
 
-    def __init__(self, plan: Plan, environ: dict[str, str], died: Callable[[Child], None]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        environ: dict[str, str],
+        died: Died,
+        restarted: Callable[[Child], None],
+        *,
+        restart_after_s: float,
+    ) -> None:
         self.plan = plan
         self.children: list[Child] = []
-        self._environ, self._died = environ, died
-        self._new = not any(process.store.exists() for process in plan.processes)
+        self.failed = False
+        self._environ, self._died, self._restarted = environ, died, restarted
+        self._restart_after_s = restart_after_s
+        self._new = not any((process.store / PAIR_FILE).exists() for process in plan.brokers)
         self._stopping = False
         self._stack = ExitStack()
 
@@ -82,16 +115,14 @@ class Fleet:
 
         Returns early when a child died, after telling `died`.
         """
+        if any(process.peer for process in self.plan.brokers):
+            write_key(self.plan.brokers[0].key)
         for group in (self.plan.nameservers, self.plan.brokers):
             started = [await self._spawn(nursery, process) for process in group]
             for child in started:
                 await child.ready.wait()
             if self.failed:
                 return
-
-    @property
-    def failed(self) -> bool:
-        return any(child.ended.is_set() for child in self.children)
 
     async def _spawn(self, nursery: trio.Nursery, process: Process) -> Child:
         process.folder.mkdir(parents=True, exist_ok=True)
@@ -109,19 +140,40 @@ class Fleet:
         )
         child = Child(process, running)
         self.children.append(child)
-        nursery.start_soon(self._watch, child)
+        nursery.start_soon(self._watch, child, nursery)
         return child
 
-    async def _watch(self, child: Child) -> None:
-        """Take its ready line, then wait for its end."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._listen, child)
+    async def _watch(self, child: Child, nursery: trio.Nursery) -> None:
+        """Take its ready line, wait for its end, and start the next one where that may be."""
+        async with trio.open_nursery() as listening:
+            listening.start_soon(self._listen, child)
             await child.process.wait()
             child.ended.set()
-            nursery.cancel_scope.cancel()
-        if not self._stopping:
-            self._died(child)
+            listening.cancel_scope.cancel()
+        if self._stopping:
+            return
+        again = self._comes_again(child)
+        self.failed = self.failed or not again
+        self._died(child, self._restart_after_s if again else 0.0)
         child.ready.set()  # nobody waits for the dead
+        if again:
+            await trio.sleep(self._restart_after_s)
+            await self._restart(child, nursery)
+
+    def _comes_again(self, child: Child) -> bool:
+        """A replica that was well: its partner is there meanwhile."""
+        in_pair, was_well = bool(child.plan.peer), child.ready.is_set()
+        return in_pair and was_well and child.exit_code != DISK_FAILED
+
+    async def _restart(self, dead: Child, nursery: trio.Nursery) -> None:
+        if self._stopping:
+            return
+        child = await self._spawn(nursery, dead.plan)
+        self.children.remove(child)
+        self.children[self.children.index(dead)] = child
+        await child.ready.wait()
+        if not child.ended.is_set():
+            self._restarted(child)
 
     async def _listen(self, child: Child) -> None:
         assert child.process.stdout is not None
@@ -152,3 +204,11 @@ class Fleet:
                 clean = clean and child.exit_code == 0
         self._stack.close()
         return clean
+
+
+def write_key(path: Path) -> None:
+    """A pair's key, for this user alone; one that is there stays."""
+    if path.exists():
+        return
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(secrets.token_bytes(KEY_BYTES))

@@ -9,6 +9,7 @@ Everything is on loopback, and nothing outside the folder is touched.
 """
 
 import fcntl
+import functools
 import os
 import random
 import shutil
@@ -27,6 +28,7 @@ from broker_trio.cli.up.plan import NAMESERVERS_MAX, PAIRS_MAX, Plan, make_plan
 
 NAMESERVER_PORT: Final = 9876
 BROKER_PORT: Final = 10911
+RESTART_AFTER_S: Final = 30.0  # long enough to look, and to promote the other one
 PORT: Final = click.IntRange(0, 65_000)
 
 
@@ -34,31 +36,45 @@ PORT: Final = click.IntRange(0, 65_000)
 @click.option("--dir", "folder", type=click.Path(path_type=Path), help="Where everything is kept.")
 @click.option("--ephemeral", is_flag=True, help="Use a temporary folder, removed at the end.")
 @click.option("--pairs", type=click.IntRange(1, PAIRS_MAX), default=1, show_default=True)
+@click.option("--single", is_flag=True, help="Masters alone: no slaves, one copy of everything.")
 @click.option(
     "--nameservers", type=click.IntRange(1, NAMESERVERS_MAX), default=1, show_default=True
 )
 @click.option("--nameserver-port", type=PORT, default=NAMESERVER_PORT, show_default=True)
 @click.option("--broker-port", type=PORT, default=BROKER_PORT, show_default=True)
+@click.option(
+    "--restart-after",
+    "restart_after_s",
+    type=click.FloatRange(0.1, 86_400),
+    default=RESTART_AFTER_S,
+    show_default=True,
+    help="Seconds until a replica that died is started again.",
+)
 @click.option("--json", "as_json", is_flag=True, help="A line when ready, then one an event.")
 def up(
     *,
     folder: Path | None,
     ephemeral: bool,
     pairs: int,
+    single: bool,
     nameservers: int,
     nameserver_port: int,
     broker_port: int,
+    restart_after_s: float,
     as_json: bool,
 ) -> None:
     """Start nameservers and brokers here, in one terminal; Ctrl-C stops all.
 
-    Each pair is a single master until replication exists. Port 0 takes any free one; further
-    processes take ports + 10 each. Settings of brokers may be given as BROKER_TRIO__SECTION__KEY.
-    The folder is kept between runs: $XDG_DATA_HOME/broker-trio unless --dir names another one.
+    A pair is a master and a slave, and a message is acknowledged when both have it. Kill the
+    master and watch: what to type is shown. Port 0 takes any free one; further processes take
+    ports + 10 each. Settings of brokers may be given as BROKER_TRIO__SECTION__KEY. The folder is
+    kept between runs: $XDG_DATA_HOME/broker-trio unless --dir names another one.
     """
     if ephemeral and folder is not None:
         raise click.UsageError("--dir and --ephemeral exclude each other")
     with chosen_folder(folder, ephemeral=ephemeral) as home, locked(home):
+        if single:
+            check_no_pair(home)
         plan = make_plan(
             home,
             pairs=pairs,
@@ -68,13 +84,32 @@ def up(
             free_block=lambda offsets, taken: ports.free_block(
                 offsets, taken, random.SystemRandom()
             ),
+            single=single,
         )
         check_ports(plan)
-        code = run_fleet(plan, as_json=as_json, ephemeral=ephemeral, folder=home)
+        code = run_fleet(
+            plan,
+            as_json=as_json,
+            ephemeral=ephemeral,
+            folder=home,
+            restart_after_s=restart_after_s,
+        )
     sys.exit(code)
 
 
-def run_fleet(plan: Plan, *, as_json: bool, ephemeral: bool, folder: Path) -> int:
+def check_no_pair(home: Path) -> None:
+    """A replica without its pair would go on from an old copy. Raises `GuardRefused`."""
+    known = sorted(path.parts[-4] for path in home.glob("broker-*/store/broker_trio/pair.cbor"))
+    if known:
+        raise GuardRefused(
+            f"{home} holds replicas of pairs: {', '.join(known)}",
+            f"broker-trio up --dir {home}, or --single with another folder",
+        )
+
+
+def run_fleet(
+    plan: Plan, *, as_json: bool, ephemeral: bool, folder: Path, restart_after_s: float
+) -> int:
     """Everything that needs a loop; gives the exit code."""
     import trio  # noqa: PLC0415
 
@@ -82,10 +117,12 @@ def run_fleet(plan: Plan, *, as_json: bool, ephemeral: bool, folder: Path) -> in
     from broker_trio.cli.up.view import JsonView, Screen  # noqa: PLC0415
 
     flush = os.environ.get("BROKER_TRIO__STORE__FLUSH_DISK_TYPE", "ASYNC_FLUSH")
-    screen = Screen(live=sys.stdout.isatty(), flush_disk_type=flush)
+    mode = os.environ.get("BROKER_TRIO__REPLICATION__MODE", "sync")
+    screen = Screen(live=sys.stdout.isatty(), flush_disk_type=flush, mode=mode)
     view = JsonView() if as_json else screen
     view.starting(folder, ephemeral=ephemeral)
-    return trio.run(run, plan, view, dict(os.environ))
+    start = functools.partial(run, restart_after_s=restart_after_s)
+    return trio.run(start, plan, view, dict(os.environ))
 
 
 @contextmanager

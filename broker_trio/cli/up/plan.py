@@ -1,12 +1,14 @@
 """What `up` starts: which processes, on which ports, with which files. Decided before it starts.
 
-    DIR/up.lock
+    DIR/up.lock         pair.key
     DIR/nameserver-1/   config.toml  log  data/            port P      http P+2
     DIR/broker-a-1/     config.toml  log  store/           port Q      vip Q-2   http Q+2
-    DIR/broker-b-1/     …                                  port Q+10   …
+    DIR/broker-a-2/     …                                  port Q+10   …
+    DIR/broker-b-1/     …                                  port Q+20   …
 
 An instance is `<broker name>-<replica id>`. Further processes of a kind take ports + 10 each; with
-port 0 each takes a free block of its own. Pairs have one member until replication exists.
+port 0 each takes a free block of its own. Replica 1 is the master of the first start; afterwards
+the pair knows by itself who is.
 """
 
 import json
@@ -20,7 +22,8 @@ HOST: Final = "127.0.0.1"
 PAIRS_MAX: Final = 16
 NAMESERVERS_MAX: Final = 5
 NAMESERVER_OFFSETS: Final = (0, 2)
-BROKER_OFFSETS: Final = (-2, 0, 1, 2)  # VIP, remoting, replication (kept free for it), HTTP
+BROKER_OFFSETS: Final = (-2, 0, 1, 2)  # VIP, remoting, replication, HTTP
+REPLICAS: Final = 2
 PORT_NAMES: Final = {-2: "the VIP channel", 0: "remoting", 1: "replication", 2: "HTTP"}
 
 FreeBlock = Callable[[Collection[int], Collection[int]], int]
@@ -33,9 +36,10 @@ class Process:
     kind: str  # nameserver or broker: the subcommand
     instance: str
     broker_name: str  # empty for nameservers
-    broker_id: int
+    replica_id: int  # 0 for nameservers
     port: int
     folder: Path
+    peer: str = ""  # the other replica's address; empty where there is none
 
     @property
     def address(self) -> str:
@@ -58,6 +62,11 @@ class Process:
         return self.folder / ("store" if self.kind == "broker" else "data")
 
     @property
+    def key(self) -> Path:
+        """What both replicas of a pair prove themselves with; one for the whole folder."""
+        return self.folder.parent / "pair.key"
+
+    @property
     def offsets(self) -> tuple[int, ...]:
         return BROKER_OFFSETS if self.kind == "broker" else NAMESERVER_OFFSETS
 
@@ -77,6 +86,11 @@ class Plan:
     @property
     def processes(self) -> tuple[Process, ...]:
         return (*self.nameservers, *self.brokers)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The broker names, each once."""
+        return tuple(dict.fromkeys(process.broker_name for process in self.brokers))
 
     def clashes(self) -> list[str]:
         """Ports that two of our own processes would take."""
@@ -99,8 +113,12 @@ def make_plan(
     nameserver_port: int,
     broker_port: int,
     free_block: FreeBlock,
+    single: bool = False,
 ) -> Plan:
-    """A cluster's processes. A port of 0 asks `free_block(offsets, taken)` for each of them."""
+    """A cluster's processes. A port of 0 asks `free_block(offsets, taken)` for each of them.
+
+    `single`: masters alone, without slaves.
+    """
     assert 1 <= pairs <= PAIRS_MAX
     assert 1 <= nameservers <= NAMESERVERS_MAX
     taken: set[int] = set()
@@ -121,11 +139,17 @@ def make_plan(
         )
         for index in range(nameservers)
     )
+    count = 1 if single else REPLICAS
+    ports = [port_of(broker_port, index, BROKER_OFFSETS) for index in range(pairs * count)]
     found_brokers = []
-    for index in range(pairs):
-        name = f"broker-{chr(ord('a') + index)}"
-        port = port_of(broker_port, index, BROKER_OFFSETS)
-        found_brokers.append(Process("broker", f"{name}-1", name, 0, port, folder / f"{name}-1"))
+    for index, port in enumerate(ports):
+        name = f"broker-{chr(ord('a') + index // count)}"
+        replica_id = index % count + 1
+        instance = f"{name}-{replica_id}"
+        peer = "" if single else f"{HOST}:{ports[index ^ 1]}"
+        found_brokers.append(
+            Process("broker", instance, name, replica_id, port, folder / instance, peer)
+        )
     return Plan(found_nameservers, tuple(found_brokers))
 
 
@@ -139,7 +163,6 @@ def toml_of(process: Process, nameservers: tuple[Process, ...], *, new: bool = F
     if process.kind == "broker":
         lines += [
             f"broker_name = {json.dumps(process.broker_name)}",
-            f"broker_id = {process.broker_id}",
             f"nameservers = {json.dumps([each.address for each in nameservers])}",
         ]
     lines += [
@@ -153,7 +176,20 @@ def toml_of(process: Process, nameservers: tuple[Process, ...], *, new: bool = F
     if process.kind == "nameserver":
         others = [each.address for each in nameservers if each is not process]
         lines += ["[witness]", f"others = {json.dumps(others)}", f"new = {json.dumps(new)}", ""]
+    if process.peer:
+        lines += _replication(process)
     return "\n".join(lines)
+
+
+def _replication(process: Process) -> list[str]:
+    return [
+        "[replication]",
+        f"replica_id = {process.replica_id}",
+        f"role = {json.dumps('master' if process.replica_id == 1 else 'slave')}",
+        f"peer = {json.dumps(process.peer)}",
+        f"key_file = {json.dumps(str(process.key.absolute()))}",
+        "",
+    ]
 
 
 def environment_of(process: Process, environ: dict[str, str]) -> dict[str, str]:

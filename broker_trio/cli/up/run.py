@@ -6,9 +6,10 @@ from typing import Final, final
 import trio
 
 from broker_trio.cli.up.children import Child, Fleet
+from broker_trio.cli.up.pairs import Pairs
 from broker_trio.cli.up.plan import Plan
 from broker_trio.cli.up.scrape import Totals, http_get, totals_of
-from broker_trio.cli.up.view import View, rates_text, waiting_text
+from broker_trio.cli.up.view import View, memory_text, rates_text, waiting_text
 
 LOOK_S: Final = 1.0
 
@@ -28,19 +29,23 @@ class Ending:
             self._view.stopping(signal.Signals(number).name)
             self.asked.set()
 
-    def died(self, child: Child) -> None:
-        """A child ended unasked: the others follow."""
+    def died(self, child: Child, again_s: float) -> None:
+        """A child ended unasked: the others follow, unless it starts again in `again_s` seconds."""
+        self._view.died(child, again_s)
+        if again_s:
+            return
         self.failed = True
-        self._view.died(child)
         if not self.asked.is_set():
             self._view.stopping(f"{child.plan.instance} ended")
             self.asked.set()
 
 
-async def run(plan: Plan, view: View, environ: dict[str, str]) -> int:
+async def run(
+    plan: Plan, view: View, environ: dict[str, str], *, restart_after_s: float = 0.0
+) -> int:
     """Start, show, wait, stop. The exit code: 0 when stopped by signal and all ended cleanly."""
     ending = Ending(view)
-    fleet = Fleet(plan, environ, ending.died)
+    fleet = Fleet(plan, environ, ending.died, view.restarted, restart_after_s=restart_after_s)
     async with trio.open_nursery() as nursery:
         await nursery.start(_heed_signals, ending)
         async with trio.open_nursery() as watchers:
@@ -63,10 +68,12 @@ async def _start_and_wait(fleet: Fleet, view: View, ending: Ending, watchers: tr
         if fleet.failed:
             await ending.asked.wait()
             return
-        view.ready(fleet.children)
+        pairs = Pairs(fleet.plan)
+        await pairs.whole(view.missing)
+        view.ready(fleet.children, pairs.seen)
+        nursery.start_soon(pairs.watch, view.changed)
         if view.live:
-            brokers = [process.http for process in fleet.plan.brokers]
-            nursery.start_soon(_show_rates, brokers, view)
+            nursery.start_soon(_show_rates, fleet, view)
         await ending.asked.wait()
 
 
@@ -97,8 +104,9 @@ async def _tell_what_waits(fleet: Fleet, view: View) -> None:
             return
 
 
-async def _show_rates(brokers: list[str], view: View) -> None:
+async def _show_rates(fleet: Fleet, view: View) -> None:
     """The live line, once a second; what does not answer is said instead of a figure."""
+    brokers = [process.http for process in fleet.plan.brokers]
     before, since = Totals(), trio.current_time()
     first = True
     while True:
@@ -109,6 +117,7 @@ async def _show_rates(brokers: list[str], view: View) -> None:
             view.rates(f"no answer from {', '.join(silent) or 'a broker'}")
         else:
             if not first:
-                view.rates(rates_text(before, now, max(at - since, 0.001)))
+                text = rates_text(before, now, max(at - since, 0.001))
+                view.rates(f"{text}   memory {memory_text(fleet.children)}")
             before, since, first = now, at, False
         await trio.sleep(LOOK_S)

@@ -15,6 +15,7 @@ from broker_trio.broker.config import check as check_broker
 from broker_trio.cli.failures import GuardRefused
 from broker_trio.cli.main import cli
 from broker_trio.cli.up import ports
+from broker_trio.cli.up.children import write_key
 from broker_trio.cli.up.command import default_folder, locked
 from broker_trio.cli.up.plan import Plan, environment_of, make_plan, toml_of
 from broker_trio.model.settings import load
@@ -22,11 +23,12 @@ from broker_trio.namesrv.config import NameserverConfig
 from broker_trio.namesrv.config import check as check_nameserver
 
 
-def plan_of(folder: Path, **options: int) -> Plan:
+def plan_of(folder: Path, *, single: bool = False, **options: int) -> Plan:
     given = {"pairs": 1, "nameservers": 1, "nameserver_port": 9876, "broker_port": 10911}
     return make_plan(
         folder,
         **(given | options),
+        single=single,
         free_block=lambda offsets, taken: max((20_000, *taken)) + 10,
     )
 
@@ -35,18 +37,52 @@ def test_further_processes_take_ports_plus_ten(tmp_path: Path) -> None:
     """Standard ports first, and the same steps for each kind."""
     plan = plan_of(tmp_path, pairs=2, nameservers=2)
     assert [p.address for p in plan.nameservers] == ["127.0.0.1:9876", "127.0.0.1:9886"]
-    assert [(p.instance, p.address, p.http) for p in plan.brokers] == [
-        ("broker-a-1", "127.0.0.1:10911", "127.0.0.1:10913"),
-        ("broker-b-1", "127.0.0.1:10921", "127.0.0.1:10923"),
+    assert [(p.instance, p.address, p.peer, p.http) for p in plan.brokers] == [
+        ("broker-a-1", "127.0.0.1:10911", "127.0.0.1:10921", "127.0.0.1:10913"),
+        ("broker-a-2", "127.0.0.1:10921", "127.0.0.1:10911", "127.0.0.1:10923"),
+        ("broker-b-1", "127.0.0.1:10931", "127.0.0.1:10941", "127.0.0.1:10933"),
+        ("broker-b-2", "127.0.0.1:10941", "127.0.0.1:10931", "127.0.0.1:10943"),
     ]
     assert plan.clashes() == []
+    assert plan.names == ("broker-a", "broker-b")
+
+
+def test_single_masters_have_no_peers(tmp_path: Path) -> None:
+    """`--single`: one process a name, on the ports that it always had."""
+    plan = plan_of(tmp_path, pairs=2, single=True)
+    assert [(p.instance, p.address, p.peer) for p in plan.brokers] == [
+        ("broker-a-1", "127.0.0.1:10911", ""),
+        ("broker-b-1", "127.0.0.1:10921", ""),
+    ]
+    assert "[replication]" not in toml_of(plan.brokers[0], plan.nameservers)
+
+
+def test_a_replica_does_not_go_on_alone(tmp_path: Path) -> None:
+    """`--single` in a folder with pairs would serve an old copy: exit code 3, both named."""
+    for name in ("broker-a-1", "broker-a-2"):
+        folder = tmp_path / name / "store" / "broker_trio"
+        folder.mkdir(parents=True)
+        (folder / "pair.cbor").touch()
+    result = CliRunner().invoke(cli, ["up", "--single", "--dir", str(tmp_path)])
+    assert result.exit_code == 3
+    assert "broker-a-1, broker-a-2" in result.stderr
+
+
+def test_the_pair_s_key_is_made_once_and_for_its_user_alone(tmp_path: Path) -> None:
+    """Random, 0600, and the same at the next start."""
+    path = tmp_path / "pair.key"
+    write_key(path)
+    key = path.read_bytes()
+    write_key(path)
+    assert path.read_bytes() == key
+    assert (len(key), path.stat().st_mode & 0o777) == (32, 0o600)
 
 
 def test_port_zero_takes_a_block_for_each_process(tmp_path: Path) -> None:
     """No two processes share a port, and each block has all that its process needs."""
     plan = plan_of(tmp_path, pairs=3, nameservers=2, nameserver_port=0, broker_port=0)
     every = [port for process in plan.processes for port in process.ports]
-    assert len(every) == len(set(every)) == 2 * 2 + 3 * 4
+    assert len(every) == len(set(every)) == 2 * 2 + 3 * 2 * 4
 
 
 def test_ports_that_two_of_ours_want_are_found(tmp_path: Path) -> None:
@@ -70,7 +106,10 @@ def test_the_written_files_are_valid_configurations(tmp_path: Path) -> None:
         assert broker.nameservers == ("127.0.0.1:9876", "127.0.0.1:9886")
         assert (broker.broker_name, broker.listen) == (process.broker_name, process.address)
         assert broker.data == str(process.store.absolute())
-    assert tomllib.loads(toml_of(plan.brokers[0], plan.nameservers))["broker_id"] == 0
+    pair = [tomllib.loads(toml_of(one, plan.nameservers))["replication"] for one in plan.brokers]
+    assert [one["role"] for one in pair] == ["master", "slave"] * 2
+    assert [one["replica_id"] for one in pair] == [1, 2] * 2
+    assert {one["key_file"] for one in pair} == {str(plan.brokers[0].key.absolute())}
 
 
 def test_settings_by_variable_are_for_brokers(tmp_path: Path) -> None:

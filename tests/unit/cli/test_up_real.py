@@ -76,10 +76,15 @@ def test_messages_survive_a_restart_of_everything(tmp_path: Path) -> None:
     """Two pairs start, take messages, stop on SIGTERM with 0, and have the messages again."""
     with running(tmp_path, "--pairs", "2", "--nameservers", "2") as up:
         ready = up.line()
-        assert [broker["name"] for broker in ready["brokers"]] == ["broker-a", "broker-b"]
+        roles = [(broker["name"], broker["role"], broker["id"]) for broker in ready["brokers"]]
+        assert roles == [
+            ("broker-a", "master", 0), ("broker-a", "slave", 2),
+            ("broker-b", "master", 0), ("broker-b", "slave", 2),
+        ]  # fmt: skip
         nameservers = ";".join(ready["nameservers"])
         sent = up.run("produce", "hello", "-n", nameservers, stdin="one\ntwo\nthree\n")
         assert sent.returncode == 0, sent.stderr
+        assert sent.stdout.count("replicated") == 3
         with urlopen(f"http://{ready['brokers'][0]['http']}/readyz", timeout=DEADLINE_S) as answer:
             assert json.load(answer)["ready"] is True
         up.process.send_signal(signal.SIGINT)
@@ -93,9 +98,38 @@ def test_messages_survive_a_restart_of_everything(tmp_path: Path) -> None:
         assert sorted(got.stdout.split()) == ["one", "three", "two"], got.stderr
 
 
+def test_a_slave_takes_over_and_the_old_master_returns(tmp_path: Path) -> None:
+    """As the screen tells people: kill -9, promote, and the dead one comes back as the slave."""
+    with running(tmp_path, "--restart-after", "3") as up:
+        ready = up.line()
+        master, slave = ready["brokers"]
+        option = ("-n", ready["nameservers"][0])
+        os.kill(master["pid"], signal.SIGKILL)
+        died = up.line()
+        assert (died["event"], died["exit_code"], died["restart_s"]) == ("died", -9, 3.0)
+        promoted = up.run("promote", "broker-a/2", "--one-copy", "--yes", *option)
+        assert promoted.returncode == 0, promoted.stderr
+        sent = up.run("produce", "hello", *option, stdin="one\n")
+        assert sent.returncode == 0, sent.stderr
+        events = [up.line()]
+        while events[-1].get("name") != "broker-a-1" or events[-1].get("state") != "slave":
+            events.append(up.line())
+        assert any(one["event"] == "restarted" for one in events)
+        assert any(one.get("role") == "master" and one["name"] == "broker-a-2" for one in events)
+        up.process.send_signal(signal.SIGINT)
+        last = up.line()
+        while last["event"] != "stopped":
+            last = up.line()
+        assert last["exit_code"] == 0
+    with running(tmp_path) as up:
+        brokers = up.line()["brokers"]
+        assert [one["id"] for one in brokers] == [0, 1]
+        assert brokers[0]["store"] == slave["store"]
+
+
 def test_a_dead_child_ends_everything_with_its_log(tmp_path: Path) -> None:
     """Exit code 1, the child's end and the end of its log; no process is left behind."""
-    with running(tmp_path) as up:
+    with running(tmp_path, "--single") as up:
         (broker,) = up.line()["brokers"]
         os.kill(broker["pid"], signal.SIGKILL)
         died = up.line()
@@ -112,10 +146,11 @@ def test_no_child_outlives_a_killed_up(tmp_path: Path) -> None:
     `abort` tells who has the store open.
     """
     with running(tmp_path) as up:
-        (broker,) = up.line()["brokers"]
-        assert Path(broker["store"], "abort").read_text() == str(broker["pid"])
+        brokers = up.line()["brokers"]
+        for broker in brokers:
+            assert Path(broker["store"], "abort").read_text() == str(broker["pid"])
         up.process.kill()
-        assert gone_soon(broker["pid"])
+        assert all(gone_soon(broker["pid"]) for broker in brokers)
 
 
 def test_a_second_up_in_the_same_folder_is_refused(tmp_path: Path) -> None:
