@@ -46,6 +46,7 @@ def body_of(piece: Sequence[Outgoing]) -> bytes:
 def receipt_of(answer: Command, message: Outgoing, queue: MessageQueue, attempt: int) -> Receipt:
     """What the broker says of one message."""
     ext = answer.ext
+    epoch = ext.get("epoch")
     return Receipt(
         STATUS[answer.code],
         message.message_id,
@@ -56,6 +57,7 @@ def receipt_of(answer: Command, message: Outgoing, queue: MessageQueue, attempt:
         int(ext.get("queueOffset", -1)),
         Durability.of(ext.get("durability")),
         attempt,
+        None if epoch is None else int(epoch),
     )
 
 

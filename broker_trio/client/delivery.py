@@ -45,6 +45,12 @@ class _Failed(NamedTuple):
     errors: list[ClientError]
     brokers: list[str]
 
+    def add(self, error: ClientError) -> None:
+        """Waiting for a route says the same again and again: once is enough."""
+        if self.errors and str(self.errors[-1]) == str(error):
+            self.errors.pop()
+        self.errors.append(error)
+
 
 @final
 class Deliveries:
@@ -73,7 +79,8 @@ class Deliveries:
         attempts_max = self._session.options.send_attempts_max
         where = _Where(topic, ordering_key, queue)
         failed = _Failed([], [])
-        for attempt in range(1, attempts_max + 1):
+        attempt = 1
+        while attempt <= attempts_max:
             broker_name = None
             try:
                 address, chosen = await self._target(where, failed, deadline)
@@ -84,11 +91,13 @@ class Deliveries:
                 within_s = attempt_s(left_s, attempts_max - attempt + 1)
                 result = await carry(address, chosen, within_s, attempt)
             except ClientError as error:
-                failed.errors.append(error)
+                failed.add(error)
                 if not self._again(error) or anyio.current_time() >= deadline:
                     break
                 await self._learn(topic, broker_name, error, deadline)
                 failed.brokers.append(broker_name or "")
+                if attempts_max == 1 or not self._unknown(topic, error):
+                    attempt += 1
             else:
                 self._trust(chosen.broker_name)
                 return result
@@ -106,6 +115,8 @@ class Deliveries:
                 return routed.masters[chosen.broker_name], chosen
         wait_s = pause_s(len(failed.brokers), self._session.entropy.random())
         await anyio.sleep(min(wait_s, max(deadline - anyio.current_time(), 0)))
+        if anyio.current_time() >= deadline:
+            raise failed.errors[-1]  # there is no time left to learn anything new
         routed = await self._route(where.topic, deadline)
         chosen = self._choose(where, routed, failed.brokers)
         return routed.masters[chosen.broker_name], chosen
@@ -154,6 +165,12 @@ class Deliveries:
         if error.unknown:
             return self._session.options.resend_unknown
         return error.retriable
+
+    def _unknown(self, topic: str, error: ClientError) -> bool:
+        """Whether no nameserver knows the topic. That is waited for, within the send's timeout, and
+        uses up no attempt: after a nameserver's restart its brokers come back one by one.
+        """
+        return isinstance(error, NoRoute) and self._routes.kept_for_send(topic) is None
 
     def _trust(self, broker_name: str) -> None:
         if self.windows and self.windows.succeeded(broker_name):

@@ -36,7 +36,8 @@ class Receipt(NamedTuple):
     """Where a message is stored, and how durably. `status` is SUCCESS, or what was not reached.
 
     `message_id` is the producer's own, the same in every attempt, at the consumer and after a
-    delay; `offset_message_id` names the record in the broker's log.
+    delay; `offset_message_id` names the record in the broker's log. `epoch` numbers the reigns of a
+    pair's masters: in which one the message was acknowledged; None of a broker without a pair.
     """
 
     status: str
@@ -48,6 +49,7 @@ class Receipt(NamedTuple):
     queue_offset: int
     durability: Durability
     attempts: int = 1
+    epoch: int | None = None
 
     @property
     def complete(self) -> bool:

@@ -94,6 +94,7 @@ class FakeNet:
         self.left: list[tuple[str, str]] = []
         self.open: set[FakeStream] = set()
         self.opened = 0
+        self.epoch: dict[str, str] = {}  # by broker name: of those in a pair
 
     def topic(self, name: str, queues: int = 2) -> None:
         self.topics[name] = dict.fromkeys(self.brokers, queues)
@@ -175,4 +176,6 @@ class FakeNet:
         ext = {"msgId": ",".join(ids), "queueId": str(queue), "queueOffset": str(first)}
         if self.brokers[name] not in self.apache:
             ext["durability"] = "disk"
+        if name in self.epoch:
+            ext["epoch"] = self.epoch[name]
         return Command(0, ext=ext)

@@ -390,3 +390,42 @@ async def test_a_client_outside_of_its_block_says_so(net: FakeNet):
     async with mq:
         await mq.send("t", b"x")
     assert len(net.stored) == 2
+
+
+async def test_an_unknown_topic_is_waited_for(net: FakeNet, autojump_clock: object):
+    """Nameservers that were restarted know nothing until brokers register: no attempt is lost."""
+    del net.topics["t"], net.topics["TBW102"]
+    async with net.client(send_attempts_max=2) as mq, anyio.create_task_group() as tasks:
+
+        async def register() -> None:
+            await anyio.sleep(8.0)
+            net.topic("t")
+
+        tasks.start_soon(register)
+        receipt = await mq.send("t", b"x", timeout_s=12.0)
+        assert receipt.attempts == 1
+        assert anyio.current_time() < 11
+
+
+async def test_a_topic_that_stays_unknown_is_told_at_the_deadline(
+    net: FakeNet, autojump_clock: object
+):
+    """Its own error, once, and no later; with one attempt it is told at once."""
+    del net.topics["TBW102"]
+    for options, seconds in (({}, 10.0), ({"send_attempts_max": 1}, 0.0)):
+        began = anyio.current_time()
+        async with net.client(**options) as mq:
+            with pytest.raises(NoRoute, match="topic typo has no route: unknown to") as raised:
+                await mq.send("typo", b"x")
+            assert anyio.current_time() - began == pytest.approx(seconds, abs=0.01)
+        assert not getattr(raised.value, "__notes__", [])
+
+
+async def test_a_pairs_receipt_names_its_epoch(net: FakeNet):
+    """As the broker tells it; None of a broker without a pair."""
+    net.epoch["b0"] = "7"
+    async with net.client() as mq:
+        receipts = [await mq.send("t", b"x") for _ in range(4)]
+        receipts += await mq.send_batch("t", [b"x", b"y"])
+    assert {(one.broker_name, one.epoch) for one in receipts} <= {("b0", 7), ("b1", None)}
+    assert {one.epoch for one in receipts} == {7, None}
