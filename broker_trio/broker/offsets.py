@@ -106,6 +106,16 @@ class ConsumerOffsets:
         self._store(key, queue_id, offset)
         return True
 
+    def commit_within(self, group: str, topic: str, queue_id: int, offset: int, end: int) -> bool:
+        """`commit`, but at most at the queue's end: what comes next must not be skipped.
+
+        A slave's queue may end before what its master told of the group: that stays, too.
+        """
+        bounded = (
+            offset if offset <= end else min(offset, max(end, self.query(group, topic, queue_id)))
+        )
+        return self.commit(group, topic, queue_id, bounded)
+
     def _store(self, key: str, queue_id: int, offset: int) -> None:
         queues = self.table.get(key)
         before = NONE if queues is None else queues.get(queue_id, NONE)
@@ -351,7 +361,7 @@ class OffsetRequests:
                 f"the topic has {queues} queues",
             )
         end = self._store.queues.max_offset(topic, queue_id)
-        if not self._offsets.commit(group, topic, queue_id, min(header.commit_offset, end)):
+        if not self._offsets.commit_within(group, topic, queue_id, header.commit_offset, end):
             return Response(remark="a server-side reset of this queue is pending")
         return Response()
 

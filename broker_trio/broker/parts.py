@@ -7,6 +7,7 @@
 Holds no behaviour; nothing below takes it as an argument.
 """
 
+from collections.abc import Iterable
 from typing import Any, Protocol, final
 
 from broker_trio.broker.admin.connections import ConnectionAdmin
@@ -149,7 +150,7 @@ class Parts:
             encode_host(self.identity.address),
             self.settings,
         )
-        pull = Pull(
+        pull = self.pull = Pull(
             store,
             clock,
             topics,
@@ -181,18 +182,22 @@ class Parts:
             ConnectionAdmin(store, sessions, topics, groups, offsets, self.identity),
             FactsAdmin(disk, clock, self.registrar, stats, config, self.identity),
             QueueAdmin(store, clock, topics, offsets, sessions, self.identity),
-            RuntimeAdmin(
-                disk,
-                store,
-                clock,
-                topics,
-                self.schedule,
-                stats,
-                self.settings,
-                config,
-                self.identity,
-            ),
+            self._runtime(disk, clock, config),
         )
+
+    def _runtime(self, disk: Disk, clock: Clock, config: BrokerConfig) -> RuntimeAdmin:
+        self.runtime = RuntimeAdmin(
+            disk,
+            self.store,
+            clock,
+            self.topics,
+            self.schedule,
+            self.stats,
+            self.settings,
+            config,
+            self.identity,
+        )
+        return self.runtime
 
     def load(self, config: BrokerConfig) -> None:
         """Read every table, and pull back what points beyond the recovered log."""
@@ -211,7 +216,8 @@ class Parts:
         """This broker is in a pair: before its services start and its doors open."""
         self.pairing = pairing
         self.requests += (pairing,)
-        pairing.join(self.send, self.retry, self.registrar)
+        pairing.join(self.send, self.retry, self.registrar, self.pull, self.held)
+        self.runtime.replica = pairing.service
 
     def services(self) -> tuple[Service, ...]:
         """What runs beside the doors; the registrar is started after them."""
@@ -235,7 +241,11 @@ class Parts:
 
     def dispatcher(self) -> Dispatcher:
         """All routes of the broker."""
-        routes = (route for service in self.requests for route in service.routes())
+        routes: Iterable[Route[Any]] = (
+            route for service in self.requests for route in service.routes()
+        )
+        if self.pairing is not None:
+            routes = map(self.pairing.service.guarded, routes)
         return Dispatcher(routes, Bursts(self.send).take, RequestCode.SEND_MESSAGE_V2)
 
 

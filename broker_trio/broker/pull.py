@@ -4,6 +4,10 @@ The checks run in the order of protocol.md §3.2. The first attempt commits the 
 it asks for it and may be held; the run after a wake-up does neither. Messages leave as they lie in
 the log, never decoded. Cold messages are read by a `Later`, off the loop; if that finds nothing
 after all, the pull is held like any other, unless something arrived while the device was asked.
+
+Where the reader should go on is in each answer (`suggestWhichBrokerId`): the master, unless
+`pull.slave_read_enable` lets who is far behind read from a slave, so that its cold reads do not
+disturb the master. A slave serves what it has, and what that means stands in slave_service.py.
 """
 
 from collections.abc import Awaitable, Callable
@@ -17,6 +21,7 @@ from broker_trio.broker.config import BrokerConfig
 from broker_trio.broker.groups import Groups
 from broker_trio.broker.held_pulls import Held, HeldPulls
 from broker_trio.broker.offsets import ConsumerOffsets
+from broker_trio.broker.replication.slave_service import REDIRECT_MS, SlaveService
 from broker_trio.broker.sessions import Sessions
 from broker_trio.broker.settings import Settings
 from broker_trio.broker.stats import BrokerStats
@@ -33,6 +38,7 @@ from broker_trio.wire.headers.pull import PullMessageRequestHeader
 COMMIT_OFFSET: Final = 1
 SUSPEND: Final = 2
 SUBSCRIPTION: Final = 4
+MASTER: Final = "0"
 COUNT_MAX: Final = 1_024
 BROKER, GROUP, TOPIC, BROADCASTING, SUBSCRIBED = 1, 2, 3, 4, 5  # forbiddenType of a 16
 
@@ -47,6 +53,15 @@ _CODE_OF: Final = {
     GetStatus.OFFSET_FOUND_NULL: ResponseCode.PULL_NOT_FOUND,
 }
 """The two statuses of an empty queue are missing: their code depends on the offset asked for."""
+_NO_PLACE: Final = frozenset(
+    {
+        GetStatus.OFFSET_TOO_SMALL,
+        GetStatus.OFFSET_OVERFLOW_BADLY,
+        GetStatus.NO_MATCHED_LOGIC_QUEUE,
+        GetStatus.NO_MESSAGE_IN_QUEUE,
+    }
+)
+"""What a slave does not correct: it does not know what the master has there."""
 
 
 @final
@@ -69,6 +84,7 @@ class Pull:
         self._store, self._clock, self._topics, self._groups = store, clock, topics, groups
         self._offsets, self._sessions, self._held, self._stats = offsets, sessions, held, stats
         self._config, self._settings = config.pull, settings
+        self._slave_service: SlaveService | None = None
 
     def routes(self) -> tuple[Route[PullMessageRequestHeader], ...]:
         note = "tag filters; SQL92 is refused as switched off"
@@ -90,6 +106,10 @@ class Pull:
         )
         return (pull, lite)
 
+    def join_pair(self, service: SlaveService) -> None:
+        """From now on this broker may be a slave."""
+        self._slave_service = service
+
     def _handle_lite(
         self, request: Request, header: PullMessageRequestHeader
     ) -> Response | Parked | Later:
@@ -108,11 +128,8 @@ class Pull:
             return self._moved(header, reset)
         if header.sys_flag & COMMIT_OFFSET and header.commit_offset >= 0:
             end = self._store.queues.max_offset(header.topic, header.queue_id)
-            self._offsets.commit(  # past the end it would skip what comes next, as with 15
-                header.consumer_group,
-                header.topic,
-                header.queue_id,
-                min(header.commit_offset, end),
+            self._offsets.commit_within(  # past the end it would skip what comes next, as with 15
+                header.consumer_group, header.topic, header.queue_id, header.commit_offset, end
             )
         hold = bool(header.sys_flag & SUSPEND) and header.suspend_timeout_millis > 0
         return self._attempt(request, header, codes, hold=hold)
@@ -135,7 +152,7 @@ class Pull:
             return partial(self._finish_cold, request, header, codes, cold, hold=hold)
         response = self._respond(header, result)
         if response.code != ResponseCode.PULL_NOT_FOUND or not hold:
-            return response
+            return self._placed(response)
         return self._hold(request, header, codes)
 
     async def _finish_cold(
@@ -151,9 +168,9 @@ class Pull:
         result = await cold()
         response = self._respond(header, result)
         if response.code != ResponseCode.PULL_NOT_FOUND or not hold or request.session.closed:
-            return response
+            return self._placed(response)
         if self._store.queues.max_offset(header.topic, header.queue_id) != result.max_offset:
-            return response  # it arrived meanwhile: nobody would wake this pull
+            return self._placed(response)  # it arrived meanwhile: nobody would wake this pull
         return self._hold(request, header, codes)
 
     def _hold(
@@ -174,6 +191,8 @@ class Pull:
         wait_ms = min(header.suspend_timeout_millis, config.hold_ms_max)
         if not self._settings.long_polling_enable:
             wait_ms = min(wait_ms, 1_000)
+        if self._redirects:
+            wait_ms = min(wait_ms, REDIRECT_MS)
         deadline = self._clock.monotonic() + wait_ms / 1_000
         header = msgspec.structs.replace(
             header,
@@ -192,10 +211,17 @@ class Pull:
         )
         return PARKED
 
+    @property
+    def _redirects(self) -> bool:
+        return self._slave_service is not None and self._slave_service.redirects
+
     def _respond(self, header: PullMessageRequestHeader, result: GetResult) -> Response:
-        status = result.status
+        status, next_begin = result.status, result.next_begin_offset
         code = _CODE_OF.get(status)
-        if code is None:
+        service = self._slave_service
+        if service is not None and not service.owns and status in _NO_PLACE:
+            code, next_begin = ResponseCode.PULL_NOT_FOUND, header.queue_offset
+        elif code is None:
             first = header.queue_offset == 0
             code = ResponseCode.PULL_NOT_FOUND if first else ResponseCode.PULL_OFFSET_MOVED
         if result.count:
@@ -205,9 +231,27 @@ class Pull:
         return Response(
             code,
             None if code == ResponseCode.SUCCESS else status.name,
-            _four(result.next_begin_offset, result.min_offset, result.max_offset),
+            _four(next_begin, result.min_offset, result.max_offset, self._suggest(header, result)),
             result.records,
         )
+
+    def _placed(self, response: Response) -> Response:
+        """A slave with nothing to give sends the reader to a master that is there."""
+        if response.code == ResponseCode.PULL_NOT_FOUND and self._redirects:
+            response.code = ResponseCode.PULL_RETRY_IMMEDIATELY
+        return response
+
+    def _suggest(self, header: PullMessageRequestHeader, result: GetResult) -> str:
+        """Which broker id the reader should ask next."""
+        if not self._config.slave_read_enable:
+            return MASTER
+        group = self._groups.get(header.consumer_group)
+        if group is None:
+            return MASTER
+        behind = self._store.log.max_offset - result.last_physical_offset
+        if result.count and behind > self._config.far_behind_bytes:
+            return str(group.which_broker_when_consume_slowly)
+        return str(group.broker_id)
 
     def _moved(self, header: PullMessageRequestHeader, offset: int) -> Response:
         """A pending server-side reset: the client goes on at `offset`."""
@@ -299,10 +343,12 @@ def codes_of(subscription: SubscriptionData) -> frozenset[int] | None:
     return frozenset(subscription.code_set)
 
 
-def _four(next_begin: int, low: int, high: int) -> dict[str, str | int | bool]:
+def _four(
+    next_begin: int, low: int, high: int, suggested: str = MASTER
+) -> dict[str, str | int | bool]:
     """The fields that clients unbox without looking: all four, in every pull answer."""
     return {
-        "suggestWhichBrokerId": "0",
+        "suggestWhichBrokerId": suggested,
         "nextBeginOffset": str(next_begin),
         "minOffset": str(low),
         "maxOffset": str(high),

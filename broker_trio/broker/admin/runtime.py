@@ -16,6 +16,7 @@ import structlog
 from broker_trio.broker.admin import runtime_table
 from broker_trio.broker.config import BrokerConfig
 from broker_trio.broker.registrar import Identity
+from broker_trio.broker.replication.slave_service import SlaveService
 from broker_trio.broker.schedule import Schedule
 from broker_trio.broker.settings import Settings
 from broker_trio.broker.stats import BrokerStats, Span
@@ -69,6 +70,7 @@ class RuntimeAdmin:
         self._disk, self._store, self._clock, self._topics = disk, store, clock, topics
         self._schedule, self._stats, self._settings = schedule, stats, settings
         self._config, self._identity = config, identity
+        self.replica: SlaveService | None = None
 
     def routes(self) -> tuple[Route[Any], ...]:
         code = RequestCode
@@ -93,8 +95,8 @@ class RuntimeAdmin:
         table = {
             "brokerClusterName": config.cluster_name,
             "brokerName": config.broker_name,
-            "brokerId": str(config.broker_id),
-            "brokerRole": "ASYNC_MASTER" if config.broker_id == 0 else "SLAVE",
+            "brokerId": str(self.replica.broker_id if self.replica else config.broker_id),
+            "brokerRole": self.replica.broker_role if self.replica else "ASYNC_MASTER",
             "brokerIP1": host.strip("[]"),
             "listenPort": port,
             "namesrvAddr": ";".join(config.nameservers),

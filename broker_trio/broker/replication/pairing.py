@@ -7,6 +7,8 @@ store recovered ─▶ Records.open ─▶ Replication ─▶ hidden what is not
 from typing import Any, Final, final
 
 from broker_trio.broker.config import BrokerConfig
+from broker_trio.broker.held_pulls import HeldPulls
+from broker_trio.broker.pull import Pull
 from broker_trio.broker.registrar import Registrar
 from broker_trio.broker.replication.line import Who
 from broker_trio.broker.replication.machine import Timing
@@ -15,6 +17,7 @@ from broker_trio.broker.replication.receipts import PairReceipts
 from broker_trio.broker.replication.records import Records
 from broker_trio.broker.replication.replica import PairSettings
 from broker_trio.broker.replication.replication import Replication
+from broker_trio.broker.replication.slave_service import SlaveService
 from broker_trio.broker.replication.streaming import Streaming
 from broker_trio.broker.retry import Retry
 from broker_trio.broker.schedule import Schedule
@@ -50,8 +53,15 @@ def check_key(config: BrokerConfig, key: bytes) -> None:
 class Pairing:
     """Records and streams of one broker."""
 
-    def __init__(self, records: Records, replication: Replication, receipts: PairReceipts) -> None:
+    def __init__(
+        self,
+        records: Records,
+        replication: Replication,
+        receipts: PairReceipts,
+        service: SlaveService,
+    ) -> None:
         self.records, self.replication, self.receipts = records, replication, receipts
+        self.service = service
 
     @classmethod
     async def open(
@@ -105,10 +115,18 @@ class Pairing:
         receipts = PairReceipts(
             replication.acks, role, store, stats.receipts, config.region_id, trace
         )
-        return cls(records, replication, receipts)
+        service = SlaveService(
+            role, replication.slave, pair.replica_id, pair.mode,
+            lambda: role.may_write(clock.monotonic()),
+        )  # fmt: skip
+        return cls(records, replication, receipts, service)
 
-    def join(self, send: Send, retry: Retry, registrar: Registrar) -> None:
-        """Let answers wait for copies, and registrations follow the role."""
+    def join(
+        self, send: Send, retry: Retry, registrar: Registrar, pull: Pull, held: HeldPulls
+    ) -> None:
+        """Let answers wait for copies, readers go where they should, registrations follow."""
+        pull.join_pair(self.service)
+        self.replication.slave.on_source.append(held.wake_all)
         send.join_pair(self.receipts)
         retry.acks = self.replication.acks
         self.records.register_by(registrar.become, registrar.again)

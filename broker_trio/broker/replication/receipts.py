@@ -1,7 +1,8 @@
 """The answer to a send in a pair: when it leaves, and what it says of the copies.
 
 The reply is put together at the moment of truth, not when the message came: the record may have
-changed meanwhile, and with it what "OK" is worth. Each reply names the epoch that it was given in.
+changed meanwhile, and with it what "OK" is worth. Each reply has the counter of its epoch: who read
+two of them knows which came later.
 """
 
 from typing import Final, final
@@ -33,7 +34,7 @@ class PairReceipts:
         self._role_changed()
 
     def _role_changed(self) -> None:
-        epoch = str(self._role.epoch)
+        epoch = str(self._role.epoch.counter)
         self._suffixes = {
             durability: SendSuffix(self._region, self._trace, durability, epoch)
             for durability in DURABILITIES

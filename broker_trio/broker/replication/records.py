@@ -100,13 +100,17 @@ class Records:
     def register_by(self, become: Callable[[int, str], None], again: Callable[[str], None]) -> None:
         """Register as master while this replica owns, else as the slave that it is.
 
-        After a handover nameservers hear of the record late: each is asked `again` once it has it.
+        A master that makes its next record stays the master meanwhile: a client that asked for the
+        route in that moment would be without one for half a minute. After a handover nameservers
+        hear of the record late: each is asked `again` once it has it.
         """
 
         def changed() -> None:
             replica = self.replica
-            broker_id = MASTER_ID if replica.owns else self.settings.replica_id
-            become(broker_id, replica.store_id)
+            state, store_id = replica.machine.state, replica.store_id
+            goes_on = state.settled.owner == store_id == state.promised.owner and not state.fenced
+            is_master = replica.owns or (goes_on and not replica.machine.must_renew)
+            become(MASTER_ID if is_master else self.settings.replica_id, store_id)
 
         self.replica.on_change.append(changed)
         self.replica.on_taken.append(again)

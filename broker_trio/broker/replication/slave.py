@@ -79,6 +79,7 @@ class Slave:
         self._peers, self._refusals, self._stats = tuple(peers), refusals, stats
         self.source: Source | None = None
         self.problems: dict[str, str] = {}  # of each peer, the last one
+        self.on_source: list[Callable[[], None]] = []  # a master was found, or is gone
         self._changed = trio.Event()
         self._scope: trio.CancelScope | None = None
         self._idle = trio.Event()
@@ -190,6 +191,8 @@ class Slave:
         source = self.source = Source(peer, Epoch(*attached.epoch), now)
         source.appended_before = self._replica.appended_count
         self._stats.attached += 1
+        for tell in self.on_source:
+            tell()
         log.info("replication.following", peer=peer, epoch=str(source.epoch),
                  common=attached.common, begin=self._store.log.max_offset)  # fmt: skip
         try:
