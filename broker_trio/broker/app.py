@@ -22,6 +22,7 @@ from broker_trio.broker.metrics import (
     remoting_samples,
 )
 from broker_trio.broker.parts import Parts, neighbour
+from broker_trio.broker.replication.classic import Classic, serving
 from broker_trio.broker.replication.metadata_sync import Tables
 from broker_trio.broker.replication.pairing import Pairing, check_key
 from broker_trio.broker.replication.samples import pair_samples
@@ -140,6 +141,15 @@ class BrokerApp:
         parts.load(self._config)
         if self._config.replication.is_on:
             await self._open_pair(parts, store)
+        if self._config.classic.follow:
+            tables = Tables(parts.topics, parts.groups, parts.offsets, parts.schedule, store)
+            classic = Classic(
+                store, tables, parts.schedule, parts.registrar, self._clock, self._disk,
+                self._network, client, self._config, self.address,
+            )  # fmt: skip
+            parts.join_classic(classic)
+        if self._config.classic.serve:
+            await nursery.start(serving(store, self._network, self._config).run)
         self._not_ready = "opening the doors"
         return parts
 
@@ -212,6 +222,9 @@ class BrokerApp:
 
     def _role(self) -> str:
         """As metrics show it: the record's, never the configuration's."""
+        if self._config.classic.follow and self.parts is not None:
+            classic = self.parts.classic
+            return "slave" if classic is not None and not classic.owns else "master"
         if not self._config.replication.is_on:
             return "master"
         if self.parts is None or self.parts.pairing is None:

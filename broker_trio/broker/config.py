@@ -75,6 +75,24 @@ class ReplicationSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
         return bool(self.peer)
 
 
+class ClassicSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Beside an Apache broker: as its slave, or as a master that its slave follows.
+
+    `follow`: the remoting door, host:port, of the Apache master that this broker is a slave of
+    until `broker-trio promote`; `broker_id` is registered meanwhile. `serve`: let classic slaves
+    follow this lone master on port + 1 of `listen`, without any authentication.
+    """
+
+    follow: str = ""
+    door: str = ""  # host:port of its replication door; empty = the port that it tells
+    broker_id: int = 1
+    serve: bool = False
+
+    @property
+    def is_on(self) -> bool:
+        return bool(self.follow) or self.serve
+
+
 class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One broker process: one role, one store, one loop.
 
@@ -103,6 +121,7 @@ class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     pull: PullSection = PullSection()
     http: HttpSection = HttpSection()
     replication: ReplicationSection = ReplicationSection()
+    classic: ClassicSection = ClassicSection()
 
 
 def check(config: BrokerConfig) -> list[str]:
@@ -116,6 +135,7 @@ def check(config: BrokerConfig) -> list[str]:
             "peer make a pair"
         )
     problems += _pair_problems(config)
+    problems += _classic_problems(config)
     if not 10 <= config.register_interval_s <= 60:
         problems.append(f"register_interval_s = {config.register_interval_s}, allowed 10 to 60")
     store = config.store
@@ -161,6 +181,27 @@ def _pair_problems(config: BrokerConfig) -> list[str]:
     if not config.nameservers:
         problems.append("a pair needs nameservers: they are its witnesses")
     return problems + _pair_number_problems(pair)
+
+
+def _classic_problems(config: BrokerConfig) -> list[str]:
+    """What is wrong with [classic], where it is used."""
+    classic, problems = config.classic, []
+    if not classic.is_on:
+        return ["classic.door without classic.follow"] if classic.door else []
+    if config.replication.is_on:
+        problems.append("[classic] and [replication] exclude each other: promote first")
+    if classic.follow and classic.serve:
+        problems.append("classic.follow and classic.serve exclude each other: promote first")
+    if classic.serve and config.listen.endswith(":0"):
+        problems.append(f"listen = {config.listen}: classic slaves must know the port")
+    for name in ("follow", "door"):
+        address: str = getattr(classic, name)
+        host, _, port = address.rpartition(":")
+        if address and (not host or not port.isdecimal() or not 0 < int(port) < 65_536):
+            problems.append(f"classic.{name} = {address!r} is no host:port")
+    if classic.broker_id < 1:
+        problems.append(f"classic.broker_id = {classic.broker_id}, a slave's is 1, 2, …")
+    return problems
 
 
 def _pair_number_problems(pair: ReplicationSection) -> list[str]:

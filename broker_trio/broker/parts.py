@@ -28,6 +28,7 @@ from broker_trio.broker.offsets import ConsumerOffsets, OffsetRequests
 from broker_trio.broker.pull import Pull
 from broker_trio.broker.query import Query
 from broker_trio.broker.registrar import Identity, Registrar
+from broker_trio.broker.replication.classic import Classic
 from broker_trio.broker.replication.pairing import Pairing
 from broker_trio.broker.retry import Retry
 from broker_trio.broker.schedule import Schedule
@@ -69,6 +70,7 @@ class Parts:
     ) -> None:
         self.store, self._client = store, client
         self.pairing: Pairing | None = None
+        self.classic: Classic | None = None
         self.stats = BrokerStats(clock)
         self.stats.put_times = store.stats.put_times
         self.lag = LoopLag()
@@ -212,6 +214,11 @@ class Parts:
         self.topics.restore(counts)
         self.offsets.clamp(self.store.queues.max_offset)
 
+    def join_classic(self, classic: Classic) -> None:
+        """This broker is a slave of an Apache master: before its services start."""
+        self.classic = classic
+        self.requests += (classic,)
+
     def join(self, pairing: Pairing) -> None:
         """This broker is in a pair: before its services start and its doors open."""
         self.pairing = pairing
@@ -222,8 +229,10 @@ class Parts:
     def services(self) -> tuple[Service, ...]:
         """What runs beside the doors; the registrar is started after them."""
         pairing = () if self.pairing is None else self.pairing.services(self._client)
+        classic = () if self.classic is None else self.classic.services()
         return (
             *pairing,
+            *classic,
             self.persister.run,
             self.schedule.run,
             self.sessions.run,

@@ -100,6 +100,25 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
         return self.proposed or self.settled
 
 
+class Following(msgspec.Struct, frozen=True, kw_only=True):
+    """Of a slave of an Apache master: what it knows of it. Times are ages, -1 for never.
+
+    `still_ms`: how long its log's end had not moved when it answered last. `unserved`: messages in
+    topics of services that this broker does not have.
+    """
+
+    master: str
+    promoted: bool = False
+    following: bool = False
+    answers: bool = False
+    master_end: int = 0
+    answered_ms: int = -1
+    still_ms: int = 0
+    tables_ms: int = -1
+    unserved: dict[str, int] = {}
+    problem: str = ""
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """What a replica or a witness says of itself: everything durable, and how it stands now.
 
@@ -128,6 +147,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     follower: StoreId = ""  # who follows, level or not
     level: bool = False
     warning: str = ""
+    classic: Following | None = None  # it has no records: its master is Apache's
 
 
 def is_member(store_id: StoreId, record: Record) -> bool:

@@ -185,6 +185,15 @@ class Replica:
             at += len(data)
         return begin, crc
 
+    async def boundary_before(self, position: int) -> int:
+        """The nearest place at or before it where a record ends, or the log begins."""
+        low = self._log.min_offset
+        last = await self._last_before(position)
+        if last is None:
+            return low
+        end = last.physical_offset + last.size
+        return max(low, end if end <= position else last.physical_offset)
+
     # -- hiding -----------------------------------------------------------------------------------
 
     async def hide_from(self, physical_end: int) -> int:

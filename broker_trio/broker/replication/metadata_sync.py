@@ -216,7 +216,7 @@ class Inbox:
 
     def _offsets(self, kept: dict[str, Any], part: Metadata) -> None:
         offsets = self._tables.offsets
-        decoded = {_name(key): _queues(entry) for key, entry in kept.items()}
+        decoded = {check_name(key): _queues(entry) for key, entry in kept.items()}
         if part.full:
             for key in set(offsets.table) - set(decoded):
                 offsets.adopt(key, {}, 0)
@@ -230,7 +230,7 @@ class Inbox:
         tables, moved = self._tables, 0
         for key, entry in part.put.items():
             queues, resets = _queues(entry)
-            topic, _, group = _name(key).rpartition("@")
+            topic, _, group = check_name(key).rpartition("@")
             config = tables.topics.get(topic)
             if config is None or tables.groups.get(group) is None:
                 continue  # deleted here meanwhile
@@ -240,7 +240,7 @@ class Inbox:
         return moved
 
 
-def _name(name: str) -> str:
+def check_name(name: str) -> str:
     """What becomes a key of a table here must not be able to name a folder elsewhere."""
     if not 0 < len(name) <= NAME_CHARS_MAX or "/" in name or "\0" in name or name in {".", ".."}:
         raise RemoteProtocolError(f"{name[:80]!r} is no name of a topic or group")
@@ -257,7 +257,7 @@ def _convert(value: object, kind: Any) -> Any:
 def _config(name: str, value: object, kind: Any) -> Any:
     config = _convert(value, kind)
     own = config.topic_name if isinstance(config, TopicConfig) else config.group_name
-    if own != _name(name):
+    if own != check_name(name):
         raise RemoteProtocolError(f"{own[:80]!r} is filed as {name[:80]!r}")
     return config
 

@@ -4,6 +4,8 @@ A guard is one condition with the fact behind it, for the reader: who takes a re
 rules, even if every guard were skipped.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import msgspec
@@ -14,7 +16,10 @@ LEADING: Final = ("owner", "owner, paused")
 
 
 class View(NamedTuple):
-    """Everybody's status, by address; `silent` says why others gave none."""
+    """Everybody's status, by address; `silent` says why others gave none.
+
+    `classic`: slaves of an Apache master, which have no records.
+    """
 
     broker_name: str
     replicas: dict[str, Status]
@@ -30,6 +35,7 @@ class View(NamedTuple):
             found.append(kept.settled)
             if kept.proposed is not None:
                 found.append(kept.proposed)
+    classic: Mapping[str, Status] = MappingProxyType({})
         return found
 
     @property

@@ -40,7 +40,7 @@ class How:
 
 def find(view: View, wanted: str) -> Status:
     """The replica called so: NAME/ID or host:port. Raises `NobodyReached`."""
-    for address, status in view.replicas.items():
+    for address, status in {**view.replicas, **view.classic}.items():
         if wanted in {address, status.address, f"{view.broker_name}/{status.replica_id}"}:
             return status
     why = "; ".join(f"{address}: {text}" for address, text in sorted(view.silent.items()))

@@ -114,6 +114,7 @@ def promote(
 ) -> None:
     """Make REPLICA the master: the old one is gone."""
     from broker_trio.broker.replication import commands  # noqa: PLC0415
+    from broker_trio.broker.replication.classic_promotion import plan_classic  # noqa: PLC0415
     from broker_trio.cli.pair.carry_out import carry_out, find  # noqa: PLC0415
 
     if accept_loss and fenced:
@@ -123,8 +124,10 @@ def promote(
 
     def build(view: "View") -> commands.Plan:
         target = find(view, replica)
-        if accept_loss or fenced:
-            risk = risk_of(operator, reason)
+        risk = risk_of(operator, reason) if accept_loss or fenced else None
+        if target.classic is not None:
+            return plan_classic(view, target, risk)
+        if risk is not None:
             return commands.plan_force(view, target, risk, fenced_host=fenced)
         return commands.plan_promote(view, target, one_copy=one_copy)
 

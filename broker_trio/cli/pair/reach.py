@@ -81,6 +81,7 @@ async def look(
                 nursery.start_soon(ask, address)
         wanted |= {status.peer for status in found.values() if status.peer}
     replicas_found = {a: s for a, s in sorted(found.items()) if s.kept is not None}
+    classic = {a: s for a, s in sorted(found.items()) if s.classic is not None}
     told = {a for status in replicas_found.values() for a in status.witnesses}
     found.clear()
     async with trio.open_nursery() as nursery:
@@ -92,6 +93,7 @@ async def look(
         witnesses={a: s for a, s in sorted(found.items()) if s.witness},
         silent=silent,
         witness_count=len(told or nameservers),
+        classic=classic,
     )
 
 

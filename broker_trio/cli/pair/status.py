@@ -4,8 +4,9 @@ from typing import Any
 
 import click
 
+from broker_trio.broker.replication.classic_promotion import plan_classic
 from broker_trio.broker.replication.instruction import instruction
-from broker_trio.broker.replication.view import View
+from broker_trio.broker.replication.view import View, label
 from broker_trio.cli.access import Target, nameserver_option, run
 from broker_trio.cli.failures import NobodyReached
 from broker_trio.cli.output import print_json, print_table
@@ -16,6 +17,9 @@ from broker_trio.model.pair import Status
 def print_status(target: Target, name: str, replicas: tuple[str, ...], *, as_json: bool) -> None:
     """Look and print. Raises `NobodyReached` where neither replica nor nameserver answers."""
     view = run(target, lambda cluster: look(cluster, target.nameservers, name, replicas))
+    if view.classic and not view.replicas:
+        print_classic(target, view, as_json=as_json)
+        return
     if not view.replicas and not view.witnesses:
         why = "; ".join(f"{address}: {text}" for address, text in sorted(view.silent.items()))
         raise NobodyReached(f"nobody knows the pair {name}: {why or 'no such broker name'}")
@@ -40,6 +44,41 @@ def print_status(target: Target, name: str, replicas: tuple[str, ...], *, as_jso
     click.echo(f"\n{todo.verb}: {todo.text}")
     if command:
         click.echo(f" next: {command}")
+
+
+def print_classic(target: Target, view: View, *, as_json: bool) -> None:
+    """Slaves of an Apache master: how far they are, and what is to do next."""
+    plans = {address: plan_classic(view, one, None) for address, one in view.classic.items()}
+    if as_json:
+        print_json(
+            {
+                "broker_name": view.broker_name,
+                "classic": dict(view.classic),
+                "plans": plans,
+                "silent": view.silent,
+            }
+        )
+        return
+    columns = ("slave", "address", "state", "end", "on disk", "Apache's end", "tables", "")
+    print_table("", columns, [_classic_row(address, one) for address, one in view.classic.items()])
+    for plan in plans.values():
+        if plan.already:
+            click.echo(f"\nnothing: {plan.target} is the master; classic.follow counts no more")
+        elif plan.refused:
+            for guard in plan.guards:
+                click.echo(f"{'ok     ' if guard.ok else 'not yet'}  {guard.name}: {guard.fact}")
+            click.echo(f" next: {plan.next}")
+        else:
+            click.echo(f"\npromote: {plan.loss}")
+            click.echo(f" next: broker-trio promote {plan.target}{nameserver_option(target)}")
+
+
+def _classic_row(address: str, status: Status) -> tuple[Any, ...]:
+    following = status.classic
+    assert following is not None, "only slaves of Apache masters have rows here"
+    age = f"{following.tables_ms / 1_000:.1f} s ago" if following.tables_ms >= 0 else "never"
+    where = (status.log_end, status.durable_end, following.master_end, age, following.problem)
+    return (label(status), address, status.state, *where)
 
 
 def _row(address: str, status: Status) -> tuple[Any, ...]:
