@@ -11,10 +11,12 @@ from broker_trio.cli.names import TopicName
 from broker_trio.cli.output import (
     Column,
     Styled,
+    console,
     print_facts,
     print_json,
     print_table,
     text_or_base64,
+    width,
 )
 from broker_trio.cli.times import When, time_text
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 LATEST_MS: Final = (1 << 63) - 1
 PREVIEW_CHARS: Final = 120
+WIDE: Final = 110  # columns of a terminal that has room for two ids and a body
 count_type = click.IntRange(1, 1_000)
 
 
@@ -34,8 +37,8 @@ def message() -> None:
 def message_tree(found: "MessageExt") -> dict[str, Any]:
     """A message as JSON: times in ms, the body as text or base64."""
     return {
-        "message_id": found.message_id,
-        "unique_key": found.uniq_key,
+        "message_id": found.uniq_key or found.message_id,
+        "offset_message_id": found.message_id,
         "topic": found.topic,
         "queue_id": found.queue_id,
         "queue_offset": found.queue_offset,
@@ -59,11 +62,13 @@ def show_messages(messages: "list[MessageExt]", *, as_json: bool) -> None:
         for each in messages:
             print_json(message_tree(each))
         return
+    with_offset_ids = (width() or console().width) >= WIDE  # else: --json, or `message get`
     rows = [
         (
             each.queue_id,
             each.queue_offset,
-            each.message_id,
+            each.uniq_key or "",
+            *([each.message_id] if with_offset_ids else []),
             each.tags or "",
             " ".join(each.keys),
             preview(each.body),
@@ -73,7 +78,8 @@ def show_messages(messages: "list[MessageExt]", *, as_json: bool) -> None:
     columns = (
         "queue",
         "offset",
-        Column("message id", "whole"),
+        Column("message_id", "whole"),
+        *([Column("offset_message_id", "whole")] if with_offset_ids else []),
         "tags",
         "keys",
         Column("body", "cut"),
@@ -109,12 +115,12 @@ def print_message(found: "MessageExt") -> None:
 
 @message.command()
 @click.argument("message_id")
-@click.option("--topic", type=TopicName(), help="MESSAGE_ID is a unique key of this topic.")
+@click.option("--topic", type=TopicName(), help="MESSAGE_ID is a unique key of it.")
 @asks
 def get(*, message_id: str, topic: str | None, target: Target, as_json: bool) -> None:
     """Print one message, by its id.
 
-    By its offset message id, or by unique key with --topic.
+    By its offset_message_id, or by its message_id with --topic.
     """
     found = run(target, lambda cluster: by_any_id(cluster, target, message_id, topic))
     for each in found:
@@ -128,8 +134,10 @@ async def by_any_id(
     cluster: Cluster, target: Target, message_id: str, topic: str | None
 ) -> "list[MessageExt]":
     """The messages with that id: one, or several copies of one unique key. Raises `Failure`."""
-    from broker_trio.client.admin.problems import NoSuchMessage  # noqa: PLC0415
-    from broker_trio.model.errors import RemoteProtocolError  # noqa: PLC0415
+    from broker_trio.client.admin.problems import (  # noqa: PLC0415
+        ForeignMessageId,
+        NoSuchMessage,
+    )
 
     if topic is not None:
         found = await cluster.admin.messages.by_key(topic, message_id, unique=True)
@@ -141,11 +149,10 @@ async def by_any_id(
         return found
     try:
         return [await cluster.admin.messages.by_id(message_id)]
-    except RemoteProtocolError as error:
+    except ForeignMessageId as error:
         advice = f"broker-trio message get --topic TOPIC {message_id}"
-        raise Failure(
-            f"{message_id} is no offset message id: {error}", next_command(advice, target)
-        ) from error
+        text = f"{error}; if it is a unique key (message_id): --topic TOPIC"
+        raise Failure(text, next_command(advice, target)) from error
     except NoSuchMessage as error:
         raise Failure(str(error)) from error
 
@@ -183,9 +190,24 @@ def query(
         messages = cluster.admin.messages
         if key is None:
             return await messages.by_time(topic, begin, end, count_max)
-        return await messages.by_key(topic, key, begin_ms=begin, end_ms=end, count_max=count_max)
+        found = await messages.by_key(topic, key, begin_ms=begin, end_ms=end, count_max=count_max)
+        if not found:
+            await hint_at_offset_id(cluster, key, target)
+        return found
 
     show_messages(run(target, work), as_json=as_json)
+
+
+async def hint_at_offset_id(cluster: Cluster, key: str, target: Target) -> None:
+    """Say so on stderr where what was looked for as a key is the offset id of a record."""
+    from broker_trio.client.admin.problems import ForeignMessageId  # noqa: PLC0415
+
+    try:
+        await cluster.admin.messages.place_of(key)
+    except ForeignMessageId:
+        return
+    advice = next_command(f"broker-trio message get {key}", target)
+    click.echo(f"{key} is an offset id, no key\n next: {advice}", err=True)
 
 
 @message.command()
@@ -229,7 +251,7 @@ VERDICTS: Final = {
 
 @message.command()
 @click.argument("message_id")
-@click.option("--topic", type=TopicName(), help="MESSAGE_ID is a unique key of this topic.")
+@click.option("--topic", type=TopicName(), help="MESSAGE_ID is a unique key of it.")
 @asks
 def track(*, message_id: str, topic: str | None, target: Target, as_json: bool) -> None:
     """Tell which groups have consumed a message."""

@@ -157,12 +157,12 @@ def lines_of(stdin: IO[bytes]) -> Iterator[bytes]:
 def print_receipt(receipt: "Receipt", *, as_json: bool) -> None:
     """One line a message."""
     if as_json:
-        ids = {"message_id": receipt.offset_message_id, "unique_key": receipt.message_id}
-        print_json({**receipt._asdict(), **ids})
+        print_json(receipt._asdict())
         return
     click.echo(
-        f"{receipt.offset_message_id}  {receipt.broker_name} queue {receipt.queue_id} "
-        f"offset {receipt.queue_offset}  {durability_of(receipt)}"
+        f"message_id {receipt.message_id}  offset_message_id {receipt.offset_message_id}  "
+        f"{receipt.broker_name} queue {receipt.queue_id} offset {receipt.queue_offset}  "
+        f"{durability_of(receipt)}"
     )
 
 

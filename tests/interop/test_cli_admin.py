@@ -113,7 +113,7 @@ def test_messages_are_found_and_followed(
     """By both ids, by key, by time, by place; and who consumed them."""
     first = consumed["first"]
     by_id = commands.json("message", "get", first["offsetMsgId"])
-    assert (by_id["unique_key"], by_id["properties"]["TAGS"]) == (first["msgId"], "TagA")
+    assert (by_id["message_id"], by_id["properties"]["TAGS"]) == (first["msgId"], "TagA")
     assert commands.json("message", "get", first["msgId"], "--topic", topic) == by_id
     assert commands.json("message", "query", topic, "key0")["message_id"] == by_id["message_id"]
     found = commands.run("message", "query", topic, "--since", "10m", "--json").stdout

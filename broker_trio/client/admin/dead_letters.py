@@ -28,8 +28,8 @@ from broker_trio.client.errors import ClientError
 from broker_trio.client.routes import Nameservers
 from broker_trio.model.codes import RequestCode, ResponseCode
 from broker_trio.model.message import (
-    PROPERTY_DELAY,
     OUR_DLQ_CAUSE,
+    PROPERTY_DELAY,
     PROPERTY_MAX_OFFSET,
     PROPERTY_MIN_OFFSET,
     PROPERTY_ORIGIN_MESSAGE_ID,

@@ -11,12 +11,13 @@ import msgspec
 from broker_trio.client.admin.asking import ask_each
 from broker_trio.client.admin.brokers import Brokers
 from broker_trio.client.admin.offsets import Offsets
-from broker_trio.client.admin.problems import NoSuchMessage
+from broker_trio.client.admin.problems import ForeignMessageId, NoSuchMessage
 from broker_trio.client.calls import Calls
 from broker_trio.client.codecs import BodyUnreadable
 from broker_trio.client.errors import BrokerRefused
 from broker_trio.client.unpack import unpacked
 from broker_trio.model.codes import RequestCode, ResponseCode
+from broker_trio.model.errors import RemoteProtocolError
 from broker_trio.model.hosts import decode_message_id
 from broker_trio.model.message import MessageExt, PullSysFlag, SysFlag
 from broker_trio.model.route import MessageQueue
@@ -56,10 +57,11 @@ class Messages:
     async def by_id(self, message_id: str) -> MessageExt:
         """The message that an offset message id points to, from the broker that the id names.
 
-        Raises `NoSuchMessage` where that place holds none, `RemoteProtocolError` for what is no
-        such id.
+        Only a broker of this cluster is asked: other ids are hex digits, too, and spell an address
+        of anybody. Raises `ForeignMessageId` for those and for what is no such id, `NoSuchMessage`
+        where that place holds none.
         """
-        address, offset = decode_message_id(message_id)
+        address, offset = await self.place_of(message_id)
         header = ViewMessageRequestHeader(offset=offset)
         try:
             answer = await self._calls.ask(address, RequestCode.VIEW_MESSAGE_BY_ID, header)
@@ -71,6 +73,19 @@ class Messages:
                 ) from refusal
             raise
         return inflated(decode_record(answer.body))
+
+    async def place_of(self, message_id: str) -> tuple[str, int]:
+        """("ip:port", physical offset) of an offset message id of this cluster.
+
+        Raises `ForeignMessageId`.
+        """
+        try:
+            address, offset = decode_message_id(message_id)
+        except RemoteProtocolError as error:
+            raise ForeignMessageId(message_id, str(error)) from error
+        if address not in {each.address for each in await self._brokers.replicas()}:
+            raise ForeignMessageId(message_id, f"no broker is registered at {address}")
+        return address, offset
 
     async def by_key(
         self,

@@ -38,5 +38,12 @@ class NoSuchMessage(ClientError):
     """There is no message of that id, key or place."""
 
 
+class ForeignMessageId(ClientError):
+    """That is not the offset message id of a record of this cluster; it may be a unique key."""
+
+    def __init__(self, message_id: str, cause: str) -> None:
+        super().__init__(f"{message_id} is not an offset id of this cluster: {cause}")
+
+
 class BadPlace(ClientError):
     """An offset, a queue or a time that the topic does not have."""

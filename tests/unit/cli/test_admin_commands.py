@@ -185,16 +185,16 @@ def test_a_message_is_sent_found_and_followed(cluster: Live, name: str) -> None:
     cluster.run("topic", "create", name, "--queues", "1")
     words = ("message", "send", name, "hello", "--tag", "TagA", "--key", "k1", "--property", "a=b")
     receipt = cluster.json(*words)
-    found = cluster.json("message", "get", receipt["message_id"])
+    found = cluster.json("message", "get", receipt["offset_message_id"])
     assert (found["body"], found["properties"]["a"], found["properties"]["KEYS"]) == (
         "hello", "b", "k1",
     )  # fmt: skip
-    assert "property a" in cluster.run("message", "get", receipt["message_id"]).stdout
+    assert "property a" in cluster.run("message", "get", receipt["offset_message_id"]).stdout
     for query in (["k1"], ["--since", "5m"]):
         assert cluster.json("message", "query", name, *query)["body"] == "hello"
     assert "no message" in cluster.run("message", "query", name, "other").stdout
     consumed(cluster, name, name, 1)
-    (track,) = cluster.json("message", "track", receipt["message_id"])["groups"]
+    (track,) = cluster.json("message", "track", receipt["offset_message_id"])["groups"]
     assert (track["group"], track["verdict"]) == (name, "consumed")
 
 

@@ -192,7 +192,8 @@ def test_each_line_becomes_a_message_with_a_receipt(run: Run, cluster: FakeClust
     ]
     (first,) = cluster.messages[MessageQueue("orders", "broker-a", begin)]
     assert (first.body, first.tags, first.keys) == (b"a", "A", ["k1", "k2"])
-    assert receipts[0]["message_id"] == first.message_id
+    assert receipts[0]["message_id"] == first.uniq_key
+    assert receipts[0]["offset_message_id"] == first.message_id
 
 
 def test_several_senders_lose_no_line(run: Run, cluster: FakeCluster) -> None:
@@ -279,9 +280,11 @@ def test_tags_are_compared_as_text_too(run: Run) -> None:
 def test_a_message_is_got_by_the_id_of_its_receipt(run: Run) -> None:
     """The offset message id leads to the broker that has it."""
     receipt = json.loads(run("produce", "orders", "--json", stdin="hello\n").stdout)
-    found = json.loads(run("message", "get", receipt["message_id"], "--json").stdout)
+    found = json.loads(run("message", "get", receipt["offset_message_id"], "--json").stdout)
+    ids = ("message_id", "offset_message_id")
+    assert [found[name] for name in ids] == [receipt[name] for name in ids]
     assert (found["body"], found["queue_offset"]) == ("hello", 0)
-    assert "body = hello" in run("message", "get", receipt["message_id"]).stdout
+    assert "body = hello" in run("message", "get", receipt["offset_message_id"]).stdout
 
 
 def test_an_id_that_is_none_says_what_else_it_may_be(run: Run) -> None:
@@ -289,6 +292,30 @@ def test_an_id_that_is_none_says_what_else_it_may_be(run: Run) -> None:
     result = run("message", "get", "zzz")
     assert result.exit_code == 1
     assert "next: broker-trio message get --topic TOPIC zzz" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["get", "track"])
+def test_a_unique_key_without_its_topic_dials_nobody(
+    run: Run, cluster: FakeCluster, command: str
+) -> None:
+    """Its digits spell an address and a port that are nobody's; the text says what it may be."""
+    receipt = json.loads(run("produce", "orders", "--json", stdin="hello\n").stdout)
+    dialled = len(cluster.asked)
+    for other in (receipt["message_id"], "0A01020300002A9F" + "0" * 16):
+        result = run("message", command, other)
+        assert result.exit_code == 1, result.output
+        assert f"{other} is not an offset id of this cluster" in result.stderr
+        assert "--topic TOPIC" in result.stderr
+    assert {address for address, _ in cluster.asked[dialled:]} == {NAMESERVER}
+    found = run("message", "get", receipt["message_id"], "--topic", "orders", "--json")
+    assert json.loads(found.stdout)["body"] == "hello"
+
+
+def test_an_offset_id_is_no_key_and_the_query_says_so(run: Run) -> None:
+    receipt = json.loads(run("produce", "orders", "--json", stdin="hello\n").stdout)
+    result = run("message", "query", "orders", receipt["offset_message_id"])
+    assert f"next: broker-trio message get {receipt['offset_message_id']}" in result.stderr
+    assert "next" not in run("message", "query", "orders", "k1").stderr
 
 
 def test_messages_are_found_by_key(run: Run) -> None:

@@ -7,8 +7,7 @@ import pytest
 from broker_trio.client.admin.connections import ConsumerGroup, judge
 from broker_trio.client.admin.messages import inflated
 from broker_trio.client.admin.offsets import Lag
-from broker_trio.client.admin.problems import NoSuchMessage
-from broker_trio.model.errors import RemoteProtocolError
+from broker_trio.client.admin.problems import ForeignMessageId, NoSuchMessage
 from broker_trio.model.message import MessageExt, SysFlag
 from broker_trio.model.route import MessageQueue
 from broker_trio.model.subscription import build_subscription
@@ -53,7 +52,7 @@ async def test_an_id_that_points_nowhere_says_where_it_looked() -> None:
         message_id = await cluster.send("orders", b"one")
         with pytest.raises(NoSuchMessage, match="has none at 255 of its log"):
             await cluster.admin.messages.by_id(message_id[:-2] + "FF")
-        with pytest.raises(RemoteProtocolError):
+        with pytest.raises(ForeignMessageId, match="8 characters"):
             await cluster.admin.messages.by_id("nonsense")
 
 
