@@ -1,17 +1,43 @@
-"""`python -m grafana.src` writes every generated file; `--check` names those that differ."""
+"""`python -m grafana.src` writes every generated file; `--check` names those that differ.
+
+grafana/dashboards/*.json     what Grafana is provisioned with
+grafana/rules/*.yml           what Prometheus loads
+grafana/rules_test/*.yml      what `promtool test rules` runs
+docs/operating/               metrics.md, alerts.md, runbooks/
+"""
 
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from grafana.src import catalogue_page
+from grafana.src import (
+    broker,
+    catalogue_page,
+    drills,
+    lag,
+    nameservers,
+    overview,
+    replication,
+    rule_files,
+)
+from grafana.src.build import Dashboard
 
 ROOT = Path(__file__).parents[2]
+
+
+def dashboards() -> list[Dashboard]:
+    """All of them, in the order of the documentation."""
+    modules = (overview, broker, replication, lag, nameservers, drills)
+    return [module.dashboard() for module in modules]
 
 
 def outputs() -> Iterator[tuple[Path, str]]:
     """Every generated file with its text."""
     yield ROOT / "docs/operating/metrics.md", catalogue_page.page()
+    for board in dashboards():
+        yield ROOT / f"grafana/dashboards/{board.uid}.json", board.text()
+    for path, text in rule_files.outputs():
+        yield ROOT / path, text
 
 
 def main() -> int:
