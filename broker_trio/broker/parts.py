@@ -218,6 +218,8 @@ class Parts:
         """This broker is a slave of an Apache master: before its services start."""
         self.classic = classic
         self.requests += (classic,)
+        self.pull.join_pair(classic.service)
+        self.runtime.replica = classic.service
 
     def join(self, pairing: Pairing) -> None:
         """This broker is in a pair: before its services start and its doors open."""
@@ -253,8 +255,9 @@ class Parts:
         routes: Iterable[Route[Any]] = (
             route for service in self.requests for route in service.routes()
         )
-        if self.pairing is not None:
-            routes = map(self.pairing.service.guarded, routes)
+        replica = self.pairing or self.classic
+        if replica is not None:
+            routes = map(replica.service.guarded, routes)
         return Dispatcher(routes, Bursts(self.send).take, RequestCode.SEND_MESSAGE_V2)
 
 

@@ -23,6 +23,7 @@ from broker_trio.broker.replication.classic_master import ClassicMaster
 from broker_trio.broker.replication.classic_promotion import guards, loss
 from broker_trio.broker.replication.classic_slave import ClassicSlave
 from broker_trio.broker.replication.metadata_sync import Tables
+from broker_trio.broker.replication.slave_service import SlaveService
 from broker_trio.broker.schedule import Schedule
 from broker_trio.model import names
 from broker_trio.model.codes import RequestCode, ResponseCode
@@ -96,6 +97,7 @@ class Classic:
             may_cut=lambda: self.kept.followed,
             followed=self._followed,
         )  # fmt: skip
+        self.service = SlaveService(self, self.slave, section.broker_id, "async", self._refusal)
         if self.owns:
             log.warning("classic.promoted_before", hint="remove classic.follow: it counts no more")
             return
@@ -112,11 +114,14 @@ class Classic:
     def _check(self) -> None:
         """In front of every append."""
         if not self.owns:
-            raise Refused(
-                ResponseCode.NO_PERMISSION,
-                f"this broker is a slave of Apache's master {self._config.classic.follow}: "
-                "broker-trio promote makes it the master",
-            )
+            raise self._refusal()
+
+    def _refusal(self) -> Refused:
+        return Refused(
+            ResponseCode.NO_PERMISSION,
+            f"this broker is a slave of Apache's master {self._config.classic.follow}: "
+            "broker-trio promote makes it the master",
+        )
 
     async def _followed(self) -> None:
         await self._save(msgspec.structs.replace(self.kept, followed=True))

@@ -104,6 +104,11 @@ class ClassicSlave:
         self._splitter: Splitter | None = None  # None while own bytes are compared
         self.watch = Watch()
 
+    @property
+    def source(self) -> object | None:
+        """The master while it is followed: clients should be with that one."""
+        return self.watch.facts if self.watch.following else None
+
     def progressed(self) -> None:
         """Something was written or flushed."""
         self._news.set()

@@ -17,7 +17,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final, Protocol, final
 
-from broker_trio.broker.replication.role import Role
 from broker_trio.model.codes import RequestCode, ResponseCode
 from broker_trio.model.errors import Refused
 from broker_trio.model.route import MASTER_ID
@@ -39,6 +38,13 @@ OWNERS_ONLY: Final = frozenset(
 )
 
 
+class Owning(Protocol):
+    """The replica's part in its pair, as far as clients are concerned."""
+
+    @property
+    def owns(self) -> bool: ...
+
+
 class Following(Protocol):
     """The slave's stream: `source` is the master that is attached, or None."""
 
@@ -52,7 +58,7 @@ class SlaveService:
 
     def __init__(
         self,
-        role: Role,
+        role: Owning,
         slave: Following,
         replica_id: int,
         mode: str,
