@@ -1,0 +1,159 @@
+#!/usr/bin/python
+"""Install a release from a bundle that lies on the host."""
+
+DOCUMENTATION = r"""
+module: rmq_release
+short_description: Install a release of broker-trio beside the others
+description:
+  - Checks every hash, makes an environment without pip, lets the bundle's pip install into it, imports it.
+  - The link C(current) is switched by I(state=current), and C(previous) then shows what it was.
+author: [broker_trio]
+attributes:
+  check_mode: {support: full, description: Says what would be installed or linked.}
+  diff_mode: {support: full, description: Shows the release before and after.}
+options:
+  release: {description: Name of the release's folder., type: str, required: true}
+  digest: {description: Digest of the bundle; empty asks for an installed one., type: str, default: ''}
+  bundle: {description: The bundle's tar file on this host., type: path}
+  root: {description: Where releases are installed., type: path, default: /opt/broker-trio}
+  state: {description: What to bring about., type: str, choices: [installed, current], default: installed}
+"""
+
+EXAMPLES = r"""
+- name: Install a release
+  rmq_release:
+    release: 0.3.0-1a2b3c4d
+    digest: 1a2b3c4d0000
+    bundle: /opt/broker-trio/bundles/broker-trio-0.3.0-py3.11.tar
+"""
+
+RETURN = r"""
+before:
+  description: The release that was current.
+  returned: always
+  type: str
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tarfile
+import tempfile
+
+from ansible.module_utils.basic import AnsibleModule
+
+
+def marker_of(folder):
+    try:
+        with open(folder + "/.installed") as marker:
+            return marker.read().strip()
+    except OSError:
+        return ""
+
+
+def unpack(module, bundle, house):
+    """Unpack, and refuse every file that is not what the manifest says."""
+    with tarfile.open(bundle) as tar:
+        names = [entry.name for entry in tar if not entry.isfile() or "/" in entry.name]
+        if names:
+            module.fail_json(msg="%s holds %s: no bundle of ours" % (bundle, names[0]))
+        tar.extractall(house)
+    with open(house + "/manifest.json") as text:
+        manifest = json.load(text)
+    for wheel in manifest["wheels"]:
+        with open(os.path.join(house, wheel["file"]), "rb") as content:
+            have = hashlib.sha256(content.read()).hexdigest()
+        if have != wheel["sha256"]:
+            text = "%s in %s has sha256 %s, the manifest says %s: build and copy the bundle again"
+            module.fail_json(msg=text % (wheel["file"], bundle, have, wheel["sha256"]))
+    return manifest
+
+
+def run(module, *command):
+    code, out, err = module.run_command(list(command))
+    if code:
+        text = "%s: exit code %d: %s" % (" ".join(command), code, (err or out).strip()[-800:])
+        module.fail_json(msg=text, rc=code)
+    return out
+
+
+def install(module, folder):
+    """Everything but the marker can be there from an interrupted run: it is done again."""
+    params = module.params
+    house = tempfile.mkdtemp(prefix=".bundle-", dir=params["root"])
+    try:
+        manifest = unpack(module, params["bundle"], house)
+        if manifest["digest"] != params["digest"]:
+            text = "%s has digest %s, wanted is %s"
+            module.fail_json(msg=text % (params["bundle"], manifest["digest"], params["digest"]))
+        shutil.rmtree(folder, ignore_errors=True)
+        run(module, sys.executable, "-m", "venv", "--without-pip", folder)
+        python = folder + "/bin/python"
+        pip = os.path.join(house, manifest["pip"], "pip")
+        lock = house + "/requirements.lock"
+        options = ["--no-index", "--find-links", house, "--require-hashes", "-r", lock]
+        options += ["--quiet", "--no-cache-dir", "--disable-pip-version-check"]
+        run(module, python, pip, "install", *options)
+        run(module, folder + "/bin/broker-trio", "--version")
+        run(module, folder + "/bin/broker-trio", "broker", "--help")
+    finally:
+        shutil.rmtree(house, ignore_errors=True)
+    with open(folder + "/.part", "w") as marker:
+        marker.write(params["digest"] + "\n")
+        marker.flush()
+        os.fsync(marker.fileno())
+    os.replace(folder + "/.part", folder + "/.installed")
+
+
+def link(path, target):
+    """Switch a link in one step."""
+    unfinished = path + ".part"
+    if os.path.lexists(unfinished):
+        os.unlink(unfinished)
+    os.symlink(target, unfinished)
+    os.replace(unfinished, path)
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "release": {"type": "str", "required": True},
+            "digest": {"type": "str", "default": ""},
+            "bundle": {"type": "path"},
+            "root": {"type": "path", "default": "/opt/broker-trio"},
+            "state": {"type": "str", "choices": ["installed", "current"], "default": "installed"},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    root, release = params["root"], params["release"]
+    folder, current = os.path.join(root, release), os.path.join(root, "current")
+    before = os.path.basename(os.readlink(current)) if os.path.islink(current) else ""
+    have = marker_of(folder)
+    result = {"before": before, "changed": False}
+    if params["state"] == "installed":
+        if not have or (params["digest"] and have != params["digest"]):
+            result["changed"] = True
+            result["diff"] = {
+                "before": have + "\n",
+                "after": "%s (%s)\n" % (params["digest"], folder),
+            }
+            if not module.check_mode:
+                install(module, folder)
+        module.exit_json(**result)
+    if before != release:
+        result["changed"] = True
+        result["diff"] = {"before": before + "\n", "after": release + "\n"}
+        if not module.check_mode:
+            if not have:
+                module.fail_json(msg="%s is not installed completely" % folder)
+            if before:
+                link(os.path.join(root, "previous"), before)
+            link(current, release)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
