@@ -170,8 +170,10 @@ def outgoing() -> "Connect":
     return connect_tcp if told is None else told.connect
 
 
-def client_of(target: Target, group: str) -> "Client":
-    """A client of the cluster for a command that sends: at most once, each within the timeout."""
+def client_of(
+    target: Target, group: str, *, send_timeout_s: float | None = None, attempts_max: int = 3
+) -> "Client":
+    """A client of the cluster for a command that sends: at most once, each within its timeout."""
     from broker_trio.client.connect import connect  # noqa: PLC0415
 
     return connect(
@@ -179,8 +181,8 @@ def client_of(target: Target, group: str) -> "Client":
         group=group,
         call_timeout_s=target.timeout_s,
         nameserver_timeout_s=target.timeout_s,
-        send_timeout_s=target.timeout_s,
-        send_attempts_max=3,
+        send_timeout_s=target.timeout_s if send_timeout_s is None else send_timeout_s,
+        send_attempts_max=attempts_max,
         resend_unknown=False,
         connect=outgoing(),
     )
@@ -193,9 +195,18 @@ async def no_route(cluster: Cluster, topic: str, target: Target, *, changes: boo
     want: Literal["read", "write"] = "write" if changes else "read"
     why = await ask_why(cluster.calls, cluster.nameservers, topic, want)
     text = f"no route for topic {topic}: {why.text}"
+    if why.cause == "no broker":
+        return no_broker(target)
     if why.cause == "no nameserver":
         return NobodyReached(text, next_command(why.advice, target))
     return Failure(text, next_command(why.advice, target))
+
+
+def no_broker(target: Target) -> NobodyReached:
+    """The nameserver is there and has nobody to send anybody to."""
+    where = "; ".join(target.nameservers)
+    text = f"no broker is registered at {where}"
+    return NobodyReached(text, next_command("broker-trio doctor", target))
 
 
 def next_command(advice: str, target: Target) -> str:
@@ -213,13 +224,13 @@ def sole_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 def failure_of(error: BaseException, target: Target, *, changes: bool) -> BaseException:
     """What an error of the client is to whoever typed the command; others stay as they are."""
+    from broker_trio.client.admin.problems import NoSuchBroker  # noqa: PLC0415
     from broker_trio.client.errors import ClientError, NoAnswer, NoRoute  # noqa: PLC0415
     from broker_trio.model.errors import RemoteProtocolError  # noqa: PLC0415
     from broker_trio.remoting.client import Unreachable  # noqa: PLC0415
 
     if isinstance(error, NoRoute):
-        create = f"broker-trio topic create {error.topic}"
-        return Failure(str(error), next_command(create, target))
+        return Failure(str(error), next_command("broker-trio topic list", target))
     if isinstance(error, NoAnswer):
         if changes:
             return OutcomeUnknown(f"{error}; it may have been done", "look before you try again")
@@ -229,6 +240,8 @@ def failure_of(error: BaseException, target: Target, *, changes: bool) -> BaseEx
             text = f"no nameserver answers: {error.cause}"
             return NobodyReached(text, "broker-trio up, or -n HOST:PORT")
         return NobodyReached(f"unreachable: {error}", next_command("broker-trio doctor", target))
+    if isinstance(error, NoSuchBroker) and not error.known:
+        return no_broker(target)
     if isinstance(error, ClientError | RemoteProtocolError):
         return Failure(str(error), next_command(advice_of(error), target))
     return error

@@ -19,9 +19,16 @@ T = TypeVar("T")
 
 
 def run_connected(
-    target: Target, work: "Callable[[Client], Awaitable[T]]", options: "OptionNames"
+    target: Target,
+    work: "Callable[[Client], Awaitable[T]]",
+    options: "OptionNames",
+    *,
+    sends: bool = False,
 ) -> T:
-    """Run a command's coroutine with a client of the target's cluster. Raises `Failure`."""
+    """Run a command's coroutine with a client of the target's cluster. Raises `Failure`.
+
+    `sends`: a topic that is not there may be made.
+    """
     import trio  # noqa: PLC0415
 
     from broker_trio.client.connect import connect  # noqa: PLC0415
@@ -38,7 +45,7 @@ def run_connected(
                 if not isinstance(sole, NoRoute):
                     raise
                 cluster = Cluster(mq.session.calls, mq.session.nameservers)
-                raise await no_route(cluster, sole.topic, target, changes=False) from error
+                raise await no_route(cluster, sole.topic, target, changes=sends) from error
 
     try:
         return trio.run(main, strict_exception_groups=True)

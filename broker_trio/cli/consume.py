@@ -55,7 +55,9 @@ class Printing:
 @click.command()
 @click.argument("topic")
 @click.option("--group", default="broker-trio-consume", show_default=True)
-@click.option("--tags", default="*", show_default=True, help="TagA || TagB")
+@click.option(
+    "--tag", "--tags", "tags", default="*", show_default=True, help="One, or TagA || TagB."
+)
 @click.option("--from-first", is_flag=True, help="A new group starts at the oldest message.")
 @click.option("--follow", is_flag=True, help="Go on waiting for messages at the end.")
 @click.option("--count", type=click.IntRange(1), help="Stop after so many messages.")
@@ -77,7 +79,8 @@ def consume(
 ) -> None:
     """Print the messages of TOPIC that GROUP has not consumed yet, one body a line.
 
-    A new group starts at the end unless --from-first. Two of these in one group both get all.
+    A new group starts at the end unless --from-first. It is no member of the
+    group: two of these both get all, and order is that of each queue.
     """
     printing = Printing(as_json, count)
 
@@ -100,7 +103,13 @@ def consume(
             for queue, address in queues.items():
                 nursery.start_soon(one, queue, address)
 
-    run(Target(nameservers, timeout_s), work)
+    try:
+        run(Target(nameservers, timeout_s), work)
+    except KeyboardInterrupt:  # how a person ends --follow; without it the rest is not read
+        click.echo(f"{printing.printed} messages", err=True)
+        if not follow:
+            raise
+        return
     if not as_json and sys.stderr.isatty():
         click.echo(f"{printing.printed} messages", err=True)
 

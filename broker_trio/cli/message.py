@@ -75,7 +75,7 @@ def show_messages(messages: "list[MessageExt]", *, as_json: bool) -> None:
         )
         for each in messages
     ]
-    columns = (
+    columns: list[str | Column] = [
         "queue",
         "offset",
         Column("message_id", "whole"),
@@ -83,7 +83,7 @@ def show_messages(messages: "list[MessageExt]", *, as_json: bool) -> None:
         "tags",
         "keys",
         Column("body", "cut"),
-    )
+    ]
     print_table("", columns, rows, empty="no message")
 
 

@@ -80,6 +80,24 @@ class Rate(click.ParamType[float]):
             self.fail(str(error), param, ctx)
 
 
+class Delay(click.ParamType[int]):
+    """One of the 18 delays that brokers know, as 10s, 5m or 2h; its value is the level."""
+
+    name = "delay"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        from broker_trio.client.message import level_of  # noqa: PLC0415
+        from broker_trio.model.errors import BrokerTrioError  # noqa: PLC0415
+
+        found = AGO.match(str(value).strip())
+        if found is None:
+            self.fail(f"{value!r} is no delay: 10s, 5m, 2h", param, ctx)
+        try:
+            return level_of(float(found[1]) * UNITS[found[2]])
+        except BrokerTrioError as error:
+            self.fail(str(error), param, ctx)
+
+
 def time_text(timestamp_ms: int) -> str:
     """Local time to the millisecond; "" for what never was."""
     if timestamp_ms <= 0:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from broker_trio.cli.access import Cluster, Target, asks, next_command, run
+from broker_trio.cli.access import Cluster, Target, asks, next_command, no_broker, run
 from broker_trio.cli.failures import Failure, GuardRefused
 from broker_trio.cli.names import BrokerName, TopicName
 from broker_trio.cli.output import Column, Styled, make_table, print_json, print_table
@@ -183,26 +183,36 @@ def list_topics(
     """List the topics that the nameserver knows. With --watch or --long: what is in them."""
     if long or every_s is not None:
         overview = Watch(
-            lambda cluster: overview_of(cluster, system=system),
+            lambda cluster: overview_of(cluster, target, system=system),
             lambda rows: {"topics": rows},
             overview_table,
             lambda rows: {row["topic"]: row["ever"] for row in rows},
         )
         show(target, overview, as_json=as_json, every_s=every_s, times=times)
         return
-    topics = run(target, lambda cluster: cluster.admin.topics.names(system=system))
+    topics = run(target, lambda cluster: names_of(cluster, target, system=system))
     if as_json:
         print_json({"topics": topics})
         return
+    if not topics:
+        click.echo("no topic yet", err=True)
     for name in topics:
         click.echo(name)
 
 
-async def overview_of(cluster: Cluster, *, system: bool) -> list[dict[str, Any]]:
+async def names_of(cluster: Cluster, target: Target, *, system: bool) -> list[str]:
+    """What the nameserver lists. Raises `NobodyReached` where it knows no broker at all."""
+    names = await cluster.admin.topics.names(system=system)
+    if not names and not await cluster.admin.brokers.replicas():
+        raise no_broker(target)
+    return names
+
+
+async def overview_of(cluster: Cluster, target: Target, *, system: bool) -> list[dict[str, Any]]:
     """One row a topic; one whose brokers are silent says so in `error`."""
     from broker_trio.client.admin.asking import ask_each  # noqa: PLC0415
 
-    names = await cluster.admin.topics.names(system=system)
+    names = await names_of(cluster, target, system=system)
     asked = await ask_each({name: name for name in names}, cluster.admin.topics.state)
     rows = []
     for name in names:

@@ -99,7 +99,7 @@ class Calls:
                 return await self._client.serialize_of(address)
         except TimeoutError as error:
             self._client.drop_silent(address, began)
-            why = f"no answer within {within_s:g} s"
+            why = f"no answer within {within_s:.3g} s"
             raise Unreachable(address, why, sent=False) from error
 
     async def _call(self, address: str, command: Command, began: float, within_s: float) -> Command:
@@ -111,7 +111,7 @@ class Calls:
                 raise NoAnswer(address, error.cause) from error
             raise
         self._client.drop_silent(address, began)
-        raise NoAnswer(address, f"no answer within {within_s:g} s")
+        raise NoAnswer(address, f"no answer within {within_s:.3g} s")
 
 
 def request(

@@ -114,7 +114,9 @@ def produce(
             rows.append(("from due" if rate else "corrected", "due"))
         return Part("sends", producing.meter, rows, {"due_and_not_sent": producing.missed})
 
-    part = run_connected(Target(nameservers, timeout_s), work, client_options(timeout_s))
+    part = run_connected(
+        Target(nameservers, timeout_s), work, client_options(timeout_s), sends=True
+    )
     options = {"tasks": tasks, "rate_asked": rate, "size": size, "batch": batch}
     tell("produce", topic, [part], options, hdr_path, as_json=as_json)
 
@@ -244,7 +246,9 @@ def e2e(
             Part("delivered", meter, kinds, {"acknowledged_and_not_delivered": missing}),
         ]
 
-    parts = run_connected(Target(nameservers, timeout_s), work, client_options(timeout_s))
+    parts = run_connected(
+        Target(nameservers, timeout_s), work, client_options(timeout_s), sends=True
+    )
     options = {"tasks": tasks, "rate_asked": rate, "size": plan.size}
     tell("e2e", topic, parts, options, hdr_path, as_json=as_json)
 

@@ -122,7 +122,7 @@ def write(
             file.close()
         return writer
 
-    writer = run_connected(target, work, options_of(plan, timeout_s))
+    writer = run_connected(target, work, options_of(plan, timeout_s), sends=True)
     print_written(writer, plan, path, as_json=as_json)
     if not writer.tally.ok and writer.tally.attempts:
         raise Failure(

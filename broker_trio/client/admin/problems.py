@@ -22,7 +22,8 @@ class NoSuchBroker(ClientError):
     """No registered broker has that name, or none of those that fit has a master."""
 
     def __init__(self, wanted: str, known: Iterable[str]) -> None:
-        super().__init__(f"{wanted}; brokers known: {listed(known)}")
+        self.known = sorted(known)
+        super().__init__(f"{wanted}; brokers known: {listed(self.known)}")
 
 
 class NoSuchGroup(ClientError):

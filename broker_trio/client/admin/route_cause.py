@@ -3,6 +3,7 @@
     asked of each nameserver          105 route?  106 brokers?  206 is the topic in the list?
                                           │
     nobody answered ──────────────────────┤
+    no broker at all is registered ───────┤
     unknown to n of n ────────────────────┤   first that fits, from top to bottom
     its broker is not registered ─────────┤
     no master among its brokers ──────────┤   (to write)
@@ -21,23 +22,33 @@ from broker_trio.client.routes import Nameservers
 from broker_trio.model.codes import RequestCode, ResponseCode
 from broker_trio.model.names import is_dlq, is_retry
 from broker_trio.model.route import TopicRouteData
-from broker_trio.wire.bodies.route import decode_route, decode_topic_list
+from broker_trio.wire.bodies.route import decode_cluster_info, decode_route, decode_topic_list
 from broker_trio.wire.headers.route import GetRouteInfoRequestHeader
 
 Want = Literal["read", "write"]
 Cause = Literal[
-    "no nameserver", "unknown topic", "broker gone", "no master", "no permission", "none"
+    "no nameserver",
+    "no broker",
+    "unknown topic",
+    "broker gone",
+    "no master",
+    "no permission",
+    "none",
 ]
 NAMED_MAX: Final = 4
 
 
 class Heard(NamedTuple):
-    """One nameserver's word. `error`: it did not answer. `listed`: the topic is in its list."""
+    """One nameserver's word. `error`: it did not answer. `listed`: the topic is in its list.
+
+    `brokers`: how many are registered there, 0 only where that was asked.
+    """
 
     address: str
     route: TopicRouteData | None = None
     listed: bool = False
     error: str = ""
+    brokers: int = 1
 
 
 class Why(NamedTuple):
@@ -55,12 +66,15 @@ def explain(topic: str, want: Want, heard: list[Heard]) -> Why:
         errors = "; ".join(each.error for each in heard)
         return Why("no nameserver", f"no nameserver answered: {errors}", "broker-trio doctor")
     routes = [each.route for each in answered if each.route is not None]
+    if not any(each.brokers for each in answered):
+        where = _named([each.address for each in answered])
+        return Why("no broker", f"no broker is registered at {where}", "broker-trio doctor")
     if not routes:
-        return _unknown(topic, heard, answered)
+        return _unknown(topic, want, heard, answered)
     return _unusable(topic, want, routes)
 
 
-def _unknown(topic: str, heard: list[Heard], answered: list[Heard]) -> Why:
+def _unknown(topic: str, want: Want, heard: list[Heard], answered: list[Heard]) -> Why:
     listed = [each.address for each in answered if each.listed]
     if listed:
         return Why(
@@ -74,8 +88,10 @@ def _unknown(topic: str, heard: list[Heard], answered: list[Heard]) -> Why:
         text += f"; no answer of the others: {'; '.join(silent)}"
     if is_retry(topic) or is_dlq(topic):
         advice = "broker-trio group list"
-    else:
+    elif want == "write":
         advice = f"broker-trio topic create {topic}"
+    else:
+        advice = "broker-trio topic list"
     return Why("unknown topic", text, advice)
 
 
@@ -125,7 +141,8 @@ async def ask_why(calls: Calls, nameservers: Nameservers, topic: str, want: Want
         )
         if answer.code == ResponseCode.SUCCESS:
             return Heard(address, decode_route(answer.body, answer.serialize), listed=True)
-        return Heard(address, listed=await _is_listed(calls, address, topic))
+        brokers = await _brokers_at(calls, address)
+        return Heard(address, listed=await _is_listed(calls, address, topic), brokers=brokers)
 
     asked = await ask_each({address: address for address in nameservers.addresses}, one)
     heard = [
@@ -133,6 +150,11 @@ async def ask_why(calls: Calls, nameservers: Nameservers, topic: str, want: Want
         for address in nameservers.addresses
     ]
     return explain(topic, want, heard)
+
+
+async def _brokers_at(calls: Calls, address: str) -> int:
+    answer = await calls.ask(address, RequestCode.GET_BROKER_CLUSTER_INFO)
+    return len(decode_cluster_info(answer.body, answer.serialize).broker_addr_table)
 
 
 async def _is_listed(calls: Calls, address: str, topic: str) -> bool:

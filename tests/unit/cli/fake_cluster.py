@@ -71,7 +71,8 @@ class FakeStream:
 
 
 class FakeCluster:
-    """State that tests look at, and knobs: `silent` never answers, `json_only` closes on CBOR."""
+    """State that tests look at, and knobs: `json_only` closes on CBOR, `registered` is the broker's
+    place in the nameserver, `fail_first` how many sends are refused before one is taken."""
 
     def __init__(self) -> None:
         self.topics: dict[str, int] = {}
@@ -83,6 +84,8 @@ class FakeCluster:
         self.close_on: set[int] = set()
         self.down: set[str] = set()
         self.json_only = False
+        self.registered = True
+        self.fail_first = 0
 
     async def connect(self, address: str) -> ByteStream:
         if address in self.down:
@@ -111,17 +114,23 @@ class FakeCluster:
             case RequestCode.GET_ROUTEINFO_BY_TOPIC:
                 topic = str(command.ext["topic"])
                 count = 8 if topic == "TBW102" else self.topics.get(topic)
-                if count is None:
+                if count is None or not self.registered:
                     return no(ResponseCode.TOPIC_NOT_EXIST, f"no route of {topic}")
                 route = TopicRouteData([QueueData("broker-a", count, count, 6)], [data])
                 return yes(encode_route(route, command.serialize))
             case RequestCode.GET_BROKER_CLUSTER_INFO:
-                info = ClusterInfo(
-                    broker_addr_table={"broker-a": data},
-                    cluster_addr_table={"DefaultCluster": ["broker-a"]},
+                info = (
+                    ClusterInfo()
+                    if not self.registered
+                    else ClusterInfo(
+                        broker_addr_table={"broker-a": data},
+                        cluster_addr_table={"DefaultCluster": ["broker-a"]},
+                    )
                 )
                 return yes(encode_cluster_info(info, command.serialize))
             case RequestCode.GET_ALL_TOPIC_LIST_FROM_NAMESERVER:
+                if not self.registered:
+                    return yes(encode_topic_list([], command.serialize))
                 names = [*self.topics, "TBW102", "%RETRY%g", "broker-a"]
                 return yes(encode_topic_list(names, command.serialize))
             case RequestCode.DELETE_TOPIC_IN_NAMESRV:
@@ -176,6 +185,9 @@ class FakeCluster:
         return yes(encode_kv_table(table, command.serialize))
 
     def _send(self, command: Command) -> Command:
+        if self.fail_first > 0:
+            self.fail_first -= 1
+            return no(ResponseCode.SERVICE_NOT_AVAILABLE, "becoming master")
         if self.refuse_sends is not None:
             return no(self.refuse_sends, "the disk is full")
         ext = command.ext

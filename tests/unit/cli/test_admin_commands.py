@@ -82,7 +82,7 @@ def test_no_route_tells_why(cluster: Live, name: str) -> None:
     """Unknown to all, or not permitted; with the next command."""
     result = cluster.run("topic", "describe", name, code=1)
     assert f"no route for topic {name}: topic unknown to 2 of 2 nameservers" in result.stderr
-    assert f"next: broker-trio topic create {name}\n" in result.stderr
+    assert "next: broker-trio topic list" in result.stderr
     cluster.run("topic", "create", name, "--perm", "w")
     result = cluster.run("message", "peek", name, code=1)
     assert "no read permission on broker-a" in result.stderr

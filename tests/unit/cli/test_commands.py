@@ -1,9 +1,11 @@
 """Commands that talk to a cluster: what they ask, print and exit with."""
 
 import json
+from pathlib import Path
 
 import pytest
 
+from broker_trio.cli.produce import Tally
 from broker_trio.model.codes import RequestCode, ResponseCode
 from broker_trio.model.route import MessageQueue
 from broker_trio.wire.command import Serialize
@@ -66,12 +68,13 @@ def test_a_route_shows_queues_and_addresses(run: Run, cluster: FakeCluster) -> N
     assert f"0={BROKER}" in run("topic", "route", "orders").stdout
 
 
-def test_an_unknown_topic_names_the_command_that_makes_it(run: Run) -> None:
-    """No route is a failure, code 1, with the next command."""
+def test_an_unknown_topic_says_who_was_asked_and_what_next(run: Run) -> None:
+    """No route is a failure, code 1; who only looks is not told to make the topic."""
     result = run("topic", "route", "nothing")
     assert result.exit_code == 1
     assert "no route for topic nothing: topic unknown to 1 of 1 nameservers" in result.stderr
-    assert "next: broker-trio topic create nothing" in result.stderr
+    assert "next: broker-trio topic list" in result.stderr
+    assert "create" not in result.stderr
 
 
 def test_describe_shows_each_queue(run: Run, cluster: FakeCluster) -> None:
@@ -208,9 +211,11 @@ def test_several_senders_lose_no_line(run: Run, cluster: FakeCluster) -> None:
 def test_refused_sends_are_told_and_counted(run: Run, cluster: FakeCluster) -> None:
     """The broker's own text reaches the person, and the exit code is 1."""
     cluster.refuse_sends = ResponseCode.SERVICE_NOT_AVAILABLE
-    result = run("produce", "orders", stdin="a\nb\n")
+    result = run("produce", "orders", "--deadline", "0.4", stdin="a\n\nb\n")
     assert result.exit_code == 1
-    assert result.stderr.count("not stored:") == 2
+    assert [line[:18] for line in result.stderr.splitlines()[:2]] == [
+        "not stored: line 1", "not stored: line 3",
+    ]  # fmt: skip
     assert "SERVICE_NOT_AVAILABLE: the disk is full" in result.stderr
     assert "0 stored, 2 refused" in result.stderr
 
@@ -222,8 +227,74 @@ def test_a_send_without_an_answer_is_unknown_and_not_repeated(
     cluster.close_on.add(RequestCode.SEND_MESSAGE_V2)
     result = run("produce", "orders", stdin="a\n")
     assert result.exit_code == 5
+    assert result.stderr.startswith("unknown: line 1: ")
     assert "1 of unknown outcome" in result.stderr
     assert cluster.messages == {}
+
+
+def test_a_line_is_tried_again_through_an_outage(run: Run, cluster: FakeCluster) -> None:
+    """The broker refuses for a moment, more often than a single send is worth: nothing is lost."""
+    cluster.topics["orders"] = 1
+    cluster.fail_first = 2
+    result = run("produce", "orders", "--quiet", stdin="a\nb\n")
+    assert (result.exit_code, result.stdout) == (0, "2 stored\n"), result.output
+
+
+def test_lines_that_were_not_stored_are_kept_and_counted(
+    run: Run, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    """--rejected FILE can be sent again as it is; the errors that are not shown are counted."""
+    cluster.refuse_sends = ResponseCode.MESSAGE_ILLEGAL
+    rejected = tmp_path / "rejected"
+    lines = "".join(f"line {number}\n" for number in range(12))
+    words = ("produce", "orders", "--rejected", str(rejected))
+    result = run(*words, stdin=lines)
+    assert result.exit_code == 1
+    assert rejected.read_text() == lines
+    assert "2 more errors are not shown" in result.stderr
+    again = run(*words, stdin=lines)
+    assert (again.exit_code, "exists already" in again.stderr) == (2, True)
+
+
+def test_stored_and_not_sent_is_a_failure_and_not_an_absence() -> None:
+    """Exit code 4 promises that nothing was done."""
+    assert Tally(stored=1, unreachable=1).verdict().exit_code == 1
+    assert Tally(stored=0, unreachable=1).verdict().exit_code == 4
+    assert Tally(stored=1, unreachable=1, unknown=1).verdict().exit_code == 5
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("topic", "list"),
+        ("topic", "list", "--long"),
+        ("topic", "create", "orders"),
+        ("topic", "stats", "orders"),
+        ("topic", "route", "orders"),
+        ("consume", "orders"),
+        ("produce", "orders"),
+        ("message", "send", "orders", "hello"),
+    ],
+)
+def test_no_broker_at_all_is_said_by_every_command(
+    run: Run, cluster: FakeCluster, words: tuple[str, ...]
+) -> None:
+    """The nameserver is up, the broker is not: nobody advises to create a topic."""
+    cluster.registered = False
+    result = run(*words, "--timeout", "0.2", stdin="a\n")
+    assert result.exit_code == 4, result.output
+    assert f"error: no broker is registered at {NAMESERVER}" in result.stderr
+    assert "next: broker-trio doctor" in result.stderr
+
+
+def test_a_delay_is_told_in_seconds_minutes_or_hours(run: Run, cluster: FakeCluster) -> None:
+    """One of the levels that brokers know; others are a usage error with what there is."""
+    cluster.topics["orders"] = 1
+    assert run("produce", "orders", "--delay", "10s", stdin="a\n").exit_code == 0
+    (message,) = cluster.messages[MessageQueue("orders", "broker-a", 0)]
+    assert message.properties["DELAY"] == "3"
+    result = run("produce", "orders", "--delay", "11s", stdin="a\n")
+    assert (result.exit_code, "1s 5s 10s" in result.stderr) == (2, True)
 
 
 def test_consume_prints_what_is_there_and_commits(run: Run, cluster: FakeCluster) -> None:
@@ -271,7 +342,7 @@ def test_tags_are_compared_as_text_too(run: Run) -> None:
     """Brokers compare hashes of tags; what slips through is left out here."""
     run("produce", "orders", "--tag", "A", stdin="a\n")
     run("produce", "orders", "--tag", "B", stdin="b\n")
-    assert run("consume", "orders", "--from-first", "--tags", "B || C").stdout == "b\n"
+    assert run("consume", "orders", "--from-first", "--tag", "B || C").stdout == "b\n"
 
 
 # -- messages ------------------------------------------------------------------------------------

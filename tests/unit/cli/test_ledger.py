@@ -112,7 +112,7 @@ def test_a_topic_that_is_not_there(run: Run) -> None:
     result = run("ledger", "read", "nothing")
     assert result.exit_code == 1
     assert "no route for topic nothing: " in result.stderr
-    assert "next: broker-trio topic create nothing" in result.stderr
+    assert "next: broker-trio topic list" in result.stderr
 
 
 def test_a_file_that_is_no_ledger_is_refused(run: Run, folder: Path) -> None:

@@ -49,6 +49,12 @@ def heard(
             "no master",
             "no master is registered for broker-a, only slaves",
         ),
+        (
+            "write",
+            [STRANGER._replace(brokers=0)],
+            "no broker",
+            "no broker is registered at ns2:9876",
+        ),
         ("read", [heard(addresses={1: "h:2"})], "none", ""),
         ("write", [heard(perm=4)], "no permission", "no write permission on broker-a"),
         ("read", [heard(perm=2)], "no permission", "no read permission on broker-a"),
@@ -66,7 +72,8 @@ def test_the_first_cause_that_fits_is_told(
 
 def test_each_cause_has_a_next_command() -> None:
     """A topic is made by its user, a dead-letter topic is not; a permission is given back."""
-    assert explain("orders", "read", [STRANGER]).advice == "broker-trio topic create orders"
+    assert explain("orders", "write", [STRANGER]).advice == "broker-trio topic create orders"
+    assert explain("orders", "read", [STRANGER]).advice == "broker-trio topic list"
     assert explain("%DLQ%g", "read", [STRANGER]).advice == "broker-trio group list"
     assert (
         explain("orders", "write", [heard(perm=4)]).advice
