@@ -87,6 +87,19 @@ class SimDevice:
         self._locked = False
         self._replacing = trio.Lock()
 
+    def image(self) -> Names:
+        """A copy of all that is on it, as a backup of a machine that is off."""
+        assert not self.up, "a copy of a disk in use is no copy"
+        return self._names.copy()
+
+    def put_in(self, image: Names | None) -> None:
+        """Put another disk in: with the content of an image, or empty. The machine is off."""
+        assert not self.up, f"{self.root} is in use"
+        self._names = Names() if image is None else image.copy()
+        self._folders = {one: None for path in self._names.now for one in folders_above(path)}
+        self.cache_life = str(int(self.cache_life) + 1)
+        self._count_used()
+
     def hang(self) -> None:
         """Waiting calls do not return until `resume`; writes and hot reads go on."""
         self._hung = self._hung or trio.Event()

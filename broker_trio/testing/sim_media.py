@@ -181,6 +181,17 @@ class Names:
         self.durable: dict[str, Inode] = {}
         self._pending: list[_Change] = []
 
+    def copy(self) -> "Names":
+        """The same files, all of them durable."""
+        other = Names()
+        for path, inode in self.now.items():
+            same = Inode(inode.modified_ms)
+            for content in (same.cache, same.durable):
+                content.data, content.size = bytearray(inode.cache.data), inode.cache.size
+            same.allocated = inode.allocated
+            other.now[path] = other.durable[path] = same
+        return other
+
     def change(self, names: dict[str, Inode | None]) -> None:
         """Set or remove (None) several names as one atomic change."""
         _apply(self.now, names)

@@ -22,8 +22,22 @@ SEEDS = {
     "power_loss": 14,
     "kill9": 9,
     "fsync_error": 6,
+    "pair_kill": 1,
+    "pair_power": 1,
+    "pair_cut": 1,
+    "pair_slow": 1,
+    "pair_clock": 1,
+    "pair_nameservers": 1,
+    "pair_switchover": 1,
+    "pair_mistakes": 1,
+    "pair_loss": 1,
+    "pair_eio": 1,
+    "pair_full": 1,
+    "pair_other_disk": 1,
 }
-"""Some 20 s of one core together; the seeds are 0, 1, …"""
+"""Some 30 s of one core together; the seeds are 0, 1, …"""
+
+MAY_LOSE = {"kill9", "fsync_error", "pair_loss"}
 
 SOAK = range(1_000, 3_000, 50)
 
@@ -40,7 +54,7 @@ def test_promises_hold(name: str, seed: int) -> None:
     """Every promise of the checkers holds, and the run did something."""
     verdict = run(name, seed).value
     assert verdict.acked > 0
-    assert verdict.stored >= verdict.acked or name in {"kill9", "fsync_error"}
+    assert verdict.stored >= verdict.acked or name in MAY_LOSE
 
 
 @pytest.mark.soak

@@ -52,6 +52,11 @@ def _with_owner(view: View, owner: Status) -> Instruction:
             text += f"half way; to end it for good let {label(owner)} make a record above it"
             return Instruction("finish", text, f"broker-trio promote {label(owner)}")
     if len(settled.members) == 2:
+        member = settled.other(kept.store_id)
+        if owner.follower and owner.follower != member:
+            text = f"{owner.follower[:8]} follows {label(owner)}, but the copy that counts is "
+            text += f"{member[:8]}: a new or replaced disk; it counts once the old one does not"
+            return Instruction("degrade", text, f"broker-trio degrade {label(owner)}")
         if owner.follower and (owner.level or settled.min == 1):
             return Instruction("ok", f"{label(owner)} is the master, both copies are there")
         text = f"{label(owner)} has no level slave"
@@ -87,7 +92,7 @@ def _unfinished(view: View, status: Status) -> Instruction:
     kept = kept_of(status)
     proposed = kept.proposed
     assert proposed is not None
-    if kept.settled.owner == kept.store_id:
+    if kept.settled.owner == kept.store_id and not proposed.forced:
         verb = "degrade" if len(proposed.members) == 1 else "promote"
         verb = "restore" if len(proposed.members) > len(kept.settled.members) else verb
     else:
@@ -102,7 +107,8 @@ def _unfinished(view: View, status: Status) -> Instruction:
     if len(refusing) > view.witness_count - majority(view.witness_count):
         return _without_owner(view)
     text = f"{label(status)} proposed epoch {proposed.epoch}, which is not in force: run it again"
-    return Instruction("finish", text, f"broker-trio {verb} {label(status)}")
+    risk = " --accept-loss" if proposed.forced else ""
+    return Instruction("finish", text, f"broker-trio {verb} {label(status)}{risk}")
 
 
 def _without_owner(view: View) -> Instruction:

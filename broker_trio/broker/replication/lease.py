@@ -2,7 +2,8 @@
 
     start      STATUS of all ─▶ take what is higher ─▶ else a new epoch (rule 8), or the very first
     each beat  CONFIRM? ─┬─ yes ─────────▶ machine, with the time at which the question left
-       to each           ├─ no, lower ───▶ RECORD ─ taken ─▶ CONFIRM? again, at once
+       to each           ├─ no, lower ───▶ RECORD ─┬ taken ─▶ CONFIRM? again, at once
+                         │                         └ below its floor ─▶ a new record above it
                          └─ no, higher ──▶ rule 1: follow it, or show an alarm
 
 One task for each other program, so that one that hangs delays nobody. A question is given up after
@@ -21,7 +22,7 @@ from broker_trio.broker.replication.replica import Replica
 from broker_trio.model import pair
 from broker_trio.model.codes import RequestCode, ResponseCode
 from broker_trio.model.errors import Refused, RemoteProtocolError
-from broker_trio.model.pair import Epoch, Record, Status
+from broker_trio.model.pair import NO_EPOCH, Epoch, Record, Status
 from broker_trio.remoting.client import RemotingClient, Unreachable
 from broker_trio.runtime.seams import Clock
 from broker_trio.wire.bodies import pair as bodies
@@ -52,6 +53,7 @@ class Lease:
             self._targets.append(Target(settings.peer, witness=False))
         self._beat_s = replica.machine.timing.heartbeat_s
         self.unanswered: dict[str, str] = {}  # address to what was wrong, for people
+        self._passed_over = NO_EPOCH  # an epoch of ours that a witness may not take any more
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until cancelled. Raises `StoreFailed`."""
@@ -89,6 +91,9 @@ class Lease:
             await self._renew()
         elif replica.is_new and replica.settings.first_role == "master":
             await self._begin()
+        elif machine.owns and machine.current.epoch == self._passed_over:
+            log.warning("pair.passed_over", epoch=str(self._passed_over))
+            await replica.propose(Wish("restart"))
         elif follower := replica.to_restore(self._clock.monotonic()):
             wish = Wish("restore", follower=follower, min=replica.settings.copies)
             log.info("pair.restore", follower=follower)
@@ -191,8 +196,21 @@ class Lease:
             return True
         if answer.record is not None and answer.record.epoch > record.epoch:
             await self._heard(answer.record)
+        elif target.witness and answer.record is not None:
+            self._compare(record, answer.record)
         self.unanswered[target.address] = answer.why
         return False
+
+    def _compare(self, record: Record, held: Record) -> None:
+        """A witness keeps a lower record, below whose floor ours goes back.
+
+        That was a proposal of the other member, which dropped it and confirmed ours. Witnesses
+        would show nobody as master for ever; a record that starts from ours is above that floor.
+        """
+        machine = self._replica.machine
+        if machine.owns and machine.current == record and record.epoch >= held.floor:
+            self._passed_over = record.epoch
+            self._replica.wake()
 
     def _confirmed(
         self, target: Target, verdict: bodies.Verdict, epoch: Epoch, sent: float

@@ -192,7 +192,8 @@ class Master:
             raise RefusedPeerError("segment", text)
         end = attach.fsynced_end if self._store.is_sync else attach.written_end
         before = self._acknowledged.get(store_id, 0)
-        if end < before:
+        may_lose = not self._store.is_sync and self._role.min_copies == 1  # power takes a tail
+        if end < before and not may_lose:
             text = (
                 f"store {store_id} holds {end} bytes, but it acknowledged {before}: an old copy of "
                 "its disk? Start it with an empty data folder"

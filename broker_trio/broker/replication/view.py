@@ -10,7 +10,16 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from broker_trio.model.pair import NO_EPOCH, Epoch, Kept, Record, Status, is_member, majority
+from broker_trio.model.pair import (
+    NO_EPOCH,
+    Epoch,
+    Kept,
+    Record,
+    Status,
+    StoreId,
+    is_member,
+    majority,
+)
 
 LEADING: Final = ("owner", "owner, paused")
 
@@ -26,6 +35,7 @@ class View(NamedTuple):
     witnesses: dict[str, Status]
     silent: dict[str, str]
     witness_count: int
+    classic: Mapping[str, Status] = MappingProxyType({})
 
     @property
     def records(self) -> list[Record]:
@@ -35,7 +45,6 @@ class View(NamedTuple):
             found.append(kept.settled)
             if kept.proposed is not None:
                 found.append(kept.proposed)
-    classic: Mapping[str, Status] = MappingProxyType({})
         return found
 
     @property
@@ -48,12 +57,13 @@ class View(NamedTuple):
         epochs = [record.epoch for record in self.records] + [kept.promised for kept in self._kept]
         return max((epoch.counter for epoch in epochs), default=0)
 
-    @property
-    def floor(self) -> Epoch:
-        """The highest floor in force: of settled records and of witnesses."""
+    def floor_for(self, store_id: StoreId) -> Epoch:
+        """The highest floor in force, of settled records and of witnesses, but for its own records:
+        whoever holds one of them takes the next one (rule 1). Forced ones hide what they lost."""
         held = [status.record for status in self.witnesses.values() if status.record is not None]
         held += [kept.settled for kept in self._kept]
-        return max((record.floor for record in held), default=NO_EPOCH)
+        floors = (one.floor for one in held if one.forced or one.owner != store_id)
+        return max(floors, default=NO_EPOCH)
 
     @property
     def knowing(self) -> int:
@@ -112,18 +122,23 @@ def is_a_member(target: Status) -> Guard:
 
 def above_the_floor(view: View, target: Status) -> Guard:
     """Below the floor acknowledged messages may be missing."""
-    settled, floor = kept_of(target).settled.epoch, view.floor
+    settled, floor = kept_of(target).settled.epoch, view.floor_for(kept_of(target).store_id)
     fact = f"it settled epoch {settled}, the highest floor seen is {floor}"
     return Guard("nothing acknowledged is missing", settled >= floor, fact)
 
 
 def most_advanced(view: View, target: Status) -> Guard:
-    """Of the members that answer, the one that holds most."""
-    mine = rank(target)
+    """Of the members that answer, the one that holds most.
+
+    One that settled the target's own proposal follows it already: it has nothing more.
+    """
+    mine, proposed = rank(target), kept_of(target).proposed
     others = [
         status
         for status in view.replicas.values()
-        if is_member(kept_of(status).store_id, kept_of(status).settled) and status is not target
+        if is_member(kept_of(status).store_id, kept_of(status).settled)
+        and status is not target
+        and (proposed is None or kept_of(status).settled.epoch != proposed.epoch)
     ]
     best = max(others, key=rank, default=None)
     ok = best is None or rank(best) <= mine

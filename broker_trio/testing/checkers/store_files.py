@@ -27,13 +27,18 @@ Bodies = dict[tuple[str, int, int], bytes]
 """(topic, queue id, queue offset) to a message's body."""
 
 
-async def check_store_files(node: Node, config: StoreConfig, history: History) -> None:
-    """Raises `Violation`, or what the store itself raises. The node must not run."""
+async def check_store_files(
+    node: Node, config: StoreConfig, history: History, broker: str = ""
+) -> None:
+    """Raises `Violation`, or what the store itself raises. The node must not run.
+
+    `broker`: its name, where that is not the node's.
+    """
     assert not node.running, f"{node.name} still runs"
     node.disk.restart()
     as_left = await _read_store(node, config)
     for placed in history.placed:
-        if placed.broker != node.name:
+        if placed.broker != (broker or node.name):
             continue
         key = (placed.topic, placed.queue_id, placed.offset)
         if as_left.get(key) != placed.body:

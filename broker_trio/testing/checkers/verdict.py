@@ -29,7 +29,7 @@ class Checker(Protocol):
 
 
 class Verdict(NamedTuple):
-    """A run that passed, in numbers. `faults`: how often a broker's process or machine ended."""
+    """A run that passed, in numbers. `faults`: how often something broke or was broken."""
 
     sent: int
     acked: int
@@ -51,7 +51,8 @@ def judge(history: History, checkers: Sequence[Checker]) -> Verdict:
         history.count(Outcome.UNKNOWN),
         len(history.got),
         len(history.placed),
-        sum(
+        history.faults
+        + sum(
             event.what in {"kill", "power"} and event.at < history.healed_at
             for life in history.lives.values()
             for event in life.events

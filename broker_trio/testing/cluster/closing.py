@@ -42,7 +42,7 @@ async def conclude(
     rng = cluster.world.rng("closing")
     cluster.healed()
     await cluster.start()
-    await _prove(cluster, topics)
+    await prove(cluster, topics)
     await trio.sleep(wait_s)
     await _until_caught_up(cluster, consumers)
     await trio.sleep(QUIET_S)
@@ -56,12 +56,12 @@ async def conclude(
     await note_offsets(cluster, consumers)
     end = rng.choice(("power", "kill", "stop"))
     for name in cluster.broker_names:
-        await _end(cluster, name, end)
+        await end_of(cluster, name, end)
         await check_store_files(cluster.node(name), cluster.store, cluster.history)
     return judge(cluster.history, checkers)
 
 
-async def _prove(cluster: Cluster, topics: tuple[str, ...]) -> None:
+async def prove(cluster: Cluster, topics: tuple[str, ...]) -> None:
     """New sends to every plain topic work, within 30 s of the last fault."""
     healed_at = cluster.history.healed_at
     for number, topic in enumerate(topic for topic in topics if not topic.startswith("%")):
@@ -98,12 +98,13 @@ def _is_at_end(cluster: Cluster, consumer: SimConsumer) -> bool:
 
 async def _start_over(cluster: Cluster, end: str) -> None:
     for name in cluster.broker_names:
-        await _end(cluster, name, end)
+        await end_of(cluster, name, end)
         await cluster.up(name)
     await trio.sleep(2 * LOOK_S)  # until it is registered again: routes go with the connection
 
 
-async def _end(cluster: Cluster, name: str, end: str) -> None:
+async def end_of(cluster: Cluster, name: str, end: str) -> None:
+    """Let one broker end: asked to stop, killed, or without power."""
     if end == "stop":
         await cluster.stop(name)
     else:

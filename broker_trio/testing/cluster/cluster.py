@@ -13,7 +13,7 @@ that a checker finds it.
 """
 
 from collections.abc import Callable
-from typing import Final, final
+from typing import ClassVar, Final
 
 import msgspec
 import trio
@@ -53,9 +53,10 @@ def sound(_: BrokerApp) -> None:
     """The plant of a run that looks for bugs instead of having one."""
 
 
-@final
 class Cluster:
     """All programs of one world, by host name: `ns0`, `ns1`, … and `b0`, `b1`, …"""
+
+    pair_key: ClassVar[bytes] = b""
 
     def __init__(
         self,
@@ -90,19 +91,19 @@ class Cluster:
     # ---- programs
 
     async def _nameserver(self, node: Node) -> None:
-        config = NameserverConfig(
-            listen=f"0.0.0.0:{NAMESERVER_PORT}",
-            allow_insecure_listen=True,
-            http=NameserverHttp(address=""),
-        )
         app = self.nameserver_apps[node.name] = NameserverApp(
-            node.clock, node.disk, node.network, config
+            node.clock, node.disk, node.network, self.nameserver_config(node)
         )
         await self._serve(node, app)
 
     async def _broker(self, node: Node) -> None:
         app = self.apps[node.name] = BrokerApp(
-            node.clock, node.disk, node.network, node.entropy, self.broker_config(node)
+            node.clock,
+            node.disk,
+            node.network,
+            node.entropy,
+            self.broker_config(node),
+            pair_key=self.pair_key,
         )
         await self._serve(node, app)
 
@@ -113,6 +114,14 @@ class Cluster:
                 self._plant(app)
                 self._turn(node.name, "ready")
             self._ready[node.name].set()
+
+    def nameserver_config(self, _node: Node) -> NameserverConfig:
+        """The settings of the nameserver on this machine."""
+        return NameserverConfig(
+            listen=f"0.0.0.0:{NAMESERVER_PORT}",
+            allow_insecure_listen=True,
+            http=NameserverHttp(address=""),
+        )
 
     def broker_config(self, node: Node) -> BrokerConfig:
         """The settings of the broker on this machine."""

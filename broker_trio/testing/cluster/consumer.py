@@ -81,7 +81,7 @@ class SimConsumer:
             calls = Calls(client, timeout_s=CALL_S)
             nameservers = Nameservers(calls, self._cluster.nameserver_addresses)
             group = GroupCalls(calls, self.group)
-            known: dict[MessageQueue, None] = {}
+            known: dict[MessageQueue, str] = {}  # and whom to read each from: a pair changes hands
             while True:  # topics come to be, and routes come back, while we live
                 for topic in self.topics:
                     await self._find(topic, known, nameservers, group, nursery)
@@ -91,7 +91,7 @@ class SimConsumer:
     async def _find(
         self,
         topic: str,
-        known: dict[MessageQueue, None],
+        known: dict[MessageQueue, str],
         nameservers: Nameservers,
         group: GroupCalls,
         nursery: trio.Nursery,
@@ -101,13 +101,18 @@ class SimConsumer:
             queues = readable(topic, await nameservers.route(topic))
         except TROUBLE:
             return
-        for queue in [queue for queue in queues if queue not in known]:
-            known[queue] = None
-            nursery.start_soon(self._read, group, queue, queues[queue])
+        new = [queue for queue in queues if queue not in known]
+        known.update(queues)
+        for queue in new:
+            nursery.start_soon(self._read, group, queue, known)
 
-    async def _read(self, group: GroupCalls, queue: MessageQueue, address: str) -> None:
-        offset = -1
+    async def _read(
+        self, group: GroupCalls, queue: MessageQueue, known: dict[MessageQueue, str]
+    ) -> None:
+        offset, address = -1, ""
         while True:
+            if address != known[queue]:
+                offset, address = -1, known[queue]  # the group may stand elsewhere there
             try:
                 if offset < 0:
                     offset = await first_offset(group, address, queue)

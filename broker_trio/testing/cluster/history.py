@@ -50,6 +50,7 @@ class Sent:
     queue_id: int = -1
     queue_offset: int = -1
     durability: str = ""
+    physical_offset: int = -1  # in the broker's log, of what was stored for certain
     code: int = 0
     reason: str = ""
     batch: int = 0  # number of the first attempt of its batch; 0 where it was sent alone
@@ -168,6 +169,7 @@ class History:
     began: dict[tuple[str, str, int], int] = field(default_factory=dict)  # queues' first offsets
     ended: dict[tuple[str, str, int], int] = field(default_factory=dict)  # queues' ends
     healed_at: float = 0.0  # when the last fault was over
+    faults: int = 0  # beside those in `lives`: of links, clocks, disks, nameservers, operators
 
     def attempts(self) -> dict[bytes, Sent]:
         """Body to its attempt."""

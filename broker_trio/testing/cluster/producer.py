@@ -163,3 +163,4 @@ def _stored(sent: Sent, receipt: Receipt) -> None:
     _ended([sent], Outcome.ACKED if acked else Outcome.UNKNOWN, reason=receipt.status)
     sent.broker, sent.queue_id = receipt.broker_name, receipt.queue_id
     sent.queue_offset, sent.durability = receipt.queue_offset, receipt.durability
+    sent.physical_offset = int(receipt.offset_message_id[-16:] or "-1", 16)

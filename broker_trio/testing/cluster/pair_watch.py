@@ -1,0 +1,128 @@
+"""Looks at both replicas of a pair many times a second, as nobody outside the simulator could.
+
+    at every look   one replica at most may acknowledge alone            (I9, one writer)
+                    the confirm offset is held by whoever counts         (I8, I10)
+                    no group's offset moves back under one owner         (I7)
+                    no group stands behind the end of a queue            (I7, rule 16)
+                    two replicas never settled different records of one epoch
+    written down    every record that came into force, for the checkers of the end
+
+A look reads plain attributes of the real programs and changes nothing.
+"""
+
+from collections.abc import Callable
+from typing import Final, NamedTuple, final
+
+import trio
+
+from broker_trio.broker.app import BrokerApp
+from broker_trio.broker.parts import Parts
+from broker_trio.broker.replication.replica import Replica
+from broker_trio.model.pair import NO_EPOCH, Epoch, Record
+from broker_trio.testing.checkers.verdict import Violation
+
+LOOK_S: Final = 0.05
+
+Reign = tuple[str, Epoch]
+Place = tuple[str, str, int]
+
+
+class InForce(NamedTuple):
+    """A record, and when its owner was first seen to have it settled."""
+
+    record: Record
+    at: float
+
+
+class _Seen(NamedTuple):
+    """A replica at one look."""
+
+    name: str
+    parts: Parts
+    replica: Replica
+
+
+@final
+class Watch:
+    """`records`: by epoch, in the order in which they came into force."""
+
+    def __init__(self, apps: Callable[[], dict[str, BrokerApp]], *, two_disks: bool) -> None:
+        self.records: dict[Epoch, InForce] = {}
+        self.looks = 0
+        self.accepted_at = float("-inf")  # when a loss was accepted last
+        self._apps, self._two_disks = apps, two_disks
+        self._reign: Reign | None = None
+        self._stood: dict[Place, int] = {}
+
+    async def run(self) -> None:
+        """Until cancelled. Raises `Violation`."""
+        while True:
+            self.look()
+            await trio.sleep(LOOK_S)
+
+    def look(self) -> None:
+        """One look. Raises `Violation`."""
+        self.looks += 1
+        seen = []
+        for name, app in self._apps().items():
+            assert app.parts is not None
+            assert app.parts.pairing is not None
+            seen.append(_Seen(name, app.parts, app.parts.pairing.records.replica))
+        now = trio.current_time()
+        for one in seen:
+            self._write_down(one.replica, now)
+        self._check_alone(seen, now)
+        for one in seen:
+            if one.replica.machine.may_write(now) is None:
+                self._check_owner(one, seen)
+
+    def _write_down(self, replica: Replica, now: float) -> None:
+        settled, proposed = replica.machine.kept.settled, replica.machine.kept.proposed
+        if proposed is not None and proposed.forced:
+            self.accepted_at = max(now, self.accepted_at)
+        if settled.epoch == NO_EPOCH:
+            return
+        known = self.records.setdefault(settled.epoch, InForce(settled, now))
+        if known.record != settled:
+            raise Violation("I9", f"epoch {settled.epoch} means {known.record} and {settled}")
+
+    def _check_alone(self, seen: list[_Seen], now: float) -> None:
+        alone = [one for one in seen if one.replica.machine.may_answer_alone(now)]
+        if len(alone) > 1:
+            epochs = [f"{one.name} in {one.replica.settled}" for one in alone]
+            raise Violation("I9", f"two replicas may acknowledge alone: {' and '.join(epochs)}")
+
+    def _check_owner(self, owner: _Seen, seen: list[_Seen]) -> None:
+        settled = owner.replica.machine.state.settled
+        for other in seen:
+            is_counted = settled.min == 2 and other.replica.store_id == settled.other(
+                owner.replica.store_id
+            )
+            if is_counted and other.replica.settled == settled.epoch:
+                self._check_held(owner, other)
+        reign = (owner.name, settled.epoch)
+        if reign != self._reign:
+            self._reign, self._stood = reign, {}
+        self._check_offsets(owner)
+
+    def _check_held(self, owner: _Seen, other: _Seen) -> None:
+        """What the owner shows is in the other's log, and on its disk if that was promised."""
+        confirm = owner.parts.store.confirm_offset
+        log = other.parts.store.log
+        held = log.flushed_offset if self._two_disks else log.max_offset
+        if held < confirm:
+            raise Violation("I10", f"{owner.name} shows up to {confirm}, {other.name} has {held}")
+
+    def _check_offsets(self, owner: _Seen) -> None:
+        queues = owner.parts.store.queues
+        for topic, group, offsets in owner.parts.offsets.items():
+            for queue_id, offset in offsets.items():
+                place = (group, topic, queue_id)
+                before = self._stood.get(place, 0)
+                if offset < before:
+                    raise Violation("I7", f"{owner.name}: {place} went back, {before} to {offset}")
+                stored = queues._next.get(topic, {}).get(queue_id, 0)  # asking would note it
+                end = max(stored, queues.max_offset(topic, queue_id))
+                if offset > end:
+                    raise Violation("I7", f"{owner.name}: {place} stands at {offset} of {end}")
+                self._stood[place] = offset

@@ -1,0 +1,145 @@
+"""What simulated pairs have found, each made as small as it could be."""
+
+import msgspec
+import trio
+
+from broker_trio.broker.replication.commands import plan_promote
+from broker_trio.broker.replication.instruction import instruction
+from broker_trio.broker.replication.view import View
+from broker_trio.model.codes import RequestCode
+from broker_trio.model.pair import Epoch, Kept, Record, Risk, Status
+from broker_trio.remoting.bridge import through
+from broker_trio.remoting.client import RemotingClient
+from broker_trio.testing.cluster.cluster import NAMESERVER_PORT
+from broker_trio.testing.cluster.pair import MODES, NAME, Pair
+from broker_trio.testing.cluster.pair_operator import Operator
+from broker_trio.testing.cluster.producer import SimProducer
+from broker_trio.testing.scenarios.catalogue import silence
+from broker_trio.testing.simulate import simulate
+from broker_trio.testing.world import World
+from broker_trio.wire.bodies import pair as bodies
+from broker_trio.wire.command import Command, Serialize
+
+A, B, NEW = "a" * 32, "b" * 32, "c" * 32
+FIRST = Epoch(2, A)
+BOTH = Record(epoch=FIRST, members=(A, B), min=2, floor=FIRST, prev=Epoch(1, A), start=0)
+
+
+def status(number: int, store_id: str, record: Record, **more: object) -> Status:
+    """A replica that settled a record."""
+    kept = more.pop("kept", None) or Kept(store_id=store_id, settled=record, promised=record.epoch)
+    base = Status(broker_name=NAME, replica_id=number, address=f"h{number}:1", kept=kept)
+    return msgspec.structs.replace(base, **more)
+
+
+def seen(*replicas: Status, record: Record = BOTH) -> View:
+    """Those, and three nameservers that hold the record."""
+    witness = Status(broker_name=NAME, witness=True, record=record)
+    return View(
+        NAME, {one.address: one for one in replicas},
+        {f"ns{number}:1": witness for number in range(3)}, {}, 3,
+    )  # fmt: skip
+
+
+def test_a_replaced_disk_is_named_though_it_follows() -> None:
+    """pair_other_disk, seed 0: the slave came back with an empty disk and followed as a learner.
+    `pair status` said ok, while every send was answered with 11 for ever."""
+    master = status(1, A, BOTH, state="owner", follower=NEW, level=True)
+    told = instruction(seen(master, status(2, NEW, BOTH, state="learner")))
+    assert (told.verb, told.command) == ("degrade", "broker-trio degrade pair/1")
+    assert "replaced disk" in told.text
+    well = msgspec.structs.replace(master, follower=B)
+    assert instruction(seen(well)).verb == "ok"
+
+
+def test_a_promotion_that_its_slave_took_can_be_finished() -> None:
+    """pair_eio, seed 3: a promoted slave died before its record was in force; the old master had
+    settled that record meanwhile. The rerun was refused, because the other "held more"."""
+    lone = msgspec.structs.replace(BOTH, min=1)
+    mine = Record(
+        epoch=Epoch(3, B), members=(A, B), min=1, floor=Epoch(3, B), prev=FIRST, start=9, wait=True
+    )
+    kept = Kept(store_id=B, settled=lone, proposed=mine, promised=mine.epoch)
+    promoted = status(2, B, lone, kept=kept, state="proposing", log_end=9)
+    view = seen(status(1, A, mine, state="slave", log_end=9), promoted, record=mine)
+    assert instruction(view).command == "broker-trio promote pair/2"
+    assert not plan_promote(view, promoted).refused
+
+
+def test_a_forced_record_is_finished_as_one() -> None:
+    """pair_loss, seed 13: a forced promotion waited for its lease, and `pair status` said to finish
+    it by a plain `promote`, whose plan promised that nothing is lost."""
+    degraded = Record(
+        epoch=Epoch(3, A), members=(A,), min=1, floor=Epoch(3, A), prev=FIRST, start=9
+    )
+    forced = Record(
+        epoch=Epoch(4, B), members=(B,), min=1, floor=Epoch(4, B), prev=FIRST, start=5, wait=True,
+        risk=Risk("me", "a burnt", 1),
+    )  # fmt: skip
+    kept = Kept(store_id=B, settled=BOTH, proposed=forced, promised=forced.epoch)
+    left = status(2, B, BOTH, kept=kept, state="proposing", log_end=5)
+    told = instruction(seen(left, record=degraded))
+    assert told.command == "broker-trio promote pair/2 --accept-loss"
+    assert plan_promote(seen(left, record=forced), left).refused
+
+
+async def lost_a_tail(world: World) -> None:
+    """ASYNC_FLUSH, async: the slave's machine loses power with a tail that it acked unflushed."""
+    pair = Pair(world, MODES[3])
+    await pair.whole()
+    producer = SimProducer(pair, "p", "t", pause_s=0.0)
+    producer.go(60)
+    await producer.done()
+    pair.node("b1").disk.hang()
+    producer.go(30)
+    await producer.done()
+    before = pair.apps["b1"].parts.store.log.max_offset
+    pair.kill("b1", power=True)
+    await pair.up("b1")
+    assert pair.apps["b1"].parts.store.log.max_offset < before
+    await pair.whole()
+
+
+def test_a_slave_may_come_back_without_what_it_never_had_on_disk() -> None:
+    """pair_switchover, seed 11: its master took the shorter log for an old copy of the disk, and
+    refused the slave for ever; but only acks of copies that count are promises."""
+    with silence():
+        simulate(1, lost_a_tail)
+
+
+async def passed_over(world: World) -> None:
+    """A record of the other member that never came into force stands at all nameservers."""
+    pair = Pair(world, MODES[3])
+    operator = Operator(pair)
+    await pair.whole()
+    settled, other = pair.kept("b0").settled, pair.kept("b1").store_id
+    for name in pair.nameserver_names:
+        world.network.cut("b0", name)
+    epoch = Epoch(settled.epoch.counter + 1, other)
+    record = Record(
+        epoch=epoch, members=settled.members, min=1, floor=epoch, prev=settled.epoch, start=0
+    )
+    telling = bodies.Telling(broker_name=NAME, record=record)
+    command = Command(
+        RequestCode.PAIR_RECORD, body=bodies.encode(telling), serialize=Serialize.CBOR
+    )
+    async with RemotingClient(through(world.network.host("operator"))) as client:
+        for name in pair.nameserver_names:
+            assert (await client.call(f"{name}:{NAMESERVER_PORT}", command)).code == 0
+    await operator.order("b0", "promote", above=epoch.counter + 1)
+    while pair.owner() != "b0":  # noqa: ASYNC110 -- nobody tells
+        await trio.sleep(0.1)
+    world.network.heal_all()
+    await trio.sleep(5.0)
+    app = pair.nameserver_apps["ns0"]
+    assert app.witnessing.witness.owner(NAME) == pair.kept("b0").store_id
+    assert pair.kept("b0").settled.epoch.counter == epoch.counter + 3
+    await pair.whole()
+
+
+def test_witnesses_that_keep_a_dropped_record_are_passed() -> None:
+    """pair_kill, seed 2: the promoted slave dropped its proposal for the restarted master's. The
+    nameservers had taken it, refused the master's record below its floor, and showed no master
+    until somebody made a new record by hand: the master makes it now."""
+    with silence():
+        simulate(1, passed_over)
