@@ -23,6 +23,7 @@ from broker_trio.broker.metrics import (
 )
 from broker_trio.broker.parts import Parts, neighbour
 from broker_trio.broker.replication.classic import Classic, serving
+from broker_trio.broker.replication.classic_samples import classic_samples
 from broker_trio.broker.replication.metadata_sync import Tables
 from broker_trio.broker.replication.pairing import Pairing, check_key
 from broker_trio.broker.replication.samples import pair_samples
@@ -219,6 +220,8 @@ class BrokerApp:
             if parts.pairing is not None:
                 end, now = parts.store.log.max_offset, self._clock.monotonic()
                 yield from pair_samples(parts.pairing, end, now, self._clock.wall_ms())
+            if parts.classic is not None:
+                yield from classic_samples(parts.classic, self._clock.monotonic())
 
     def _role(self) -> str:
         """As metrics show it: the record's, never the configuration's."""

@@ -192,6 +192,11 @@ async def refusals(world: World) -> None:
     with pytest.raises(Refused, match="is gone"):
         await programs.follower.promote(accept_loss=False)
     assert programs.follower.slave.watch.following
+    await trio.sleep(3)
+    shown = {one.name: one.value for one in programs.apps["b"]._samples()}
+    assert shown["brokertrio_master"] == shown["brokertrio_replication_lag_bytes"] == 0
+    assert shown["brokertrio_replication_source_connected"] == 1
+    assert shown["brokertrio_replication_lag_seconds"] == 0
 
 
 def test_a_slave_refuses_sends_and_a_promotion_beside_its_master() -> None:

@@ -133,6 +133,11 @@ class Classic:
             raise StoreFailed(f"{self._disk.root}/{STATE_PATH}: {error}") from error
         self.kept = kept
 
+    @property
+    def lacks(self) -> int:
+        """Bytes that the master is known to have and this log does not."""
+        return max(0, self.slave.watch.end - self._store.log.max_offset)
+
     # -- running ----------------------------------------------------------------------------------
 
     def services(self) -> tuple[Service, ...]:

@@ -58,13 +58,15 @@ class Watch:
         self.following = False
         self.end = 0  # of the master's log, when last asked
         self.asked_at = self.moved_at = float("-inf")  # the clock then, and when the end was news
-        self.tables_at = float("-inf")
+        self.tables_at = self.level_at = float("-inf")
         self.away = True  # the last question had no answer
         self.problem = ""
         self.sessions = self.cuts = self.cut_bytes = self.bytes_received = 0
 
-    def ended_at(self, end: int, now: float) -> None:
+    def ended_at(self, end: int, own_end: int, now: float) -> None:
         """The master said where its log ends."""
+        if own_end >= end:
+            self.level_at = now
         if end != self.end:
             self.end, self.moved_at = end, now
         self.asked_at, self.away = now, False
@@ -158,7 +160,7 @@ class ClassicSlave:
     async def _session(self) -> None:
         """One connection, until the master ends it."""
         facts = self.watch.facts = await self._master.facts()
-        self.watch.ended_at(facts.end, self._clock.monotonic())
+        self.watch.ended_at(facts.end, self._store.log.max_offset, self._clock.monotonic())
         store = self._store
         why = why_not(
             facts,
@@ -300,7 +302,7 @@ class ClassicSlave:
                         log.warning("classic.tables", master=self._address, problem=problem)
                 else:
                     now = self._clock.monotonic()
-                    self.watch.ended_at(end, now)
+                    self.watch.ended_at(end, self._store.log.max_offset, now)
                     self.watch.tables_at, problem = now, ""
             took = self._clock.monotonic() - begun
             await trio.sleep(max(TABLES_S, took * TABLES_SHARE))
