@@ -2,7 +2,8 @@
 
 A store time lies in the log, maybe on the device, and a scrape does not wait for devices. So a task
 looks every ten seconds and keeps *moments*, from which ages are made when somebody asks: they go on
-growing while the task waits.
+growing while the task waits. Of a group that was level, the moment is that of the look: whatever
+waits by now was stored after it. So an age may be ten seconds too high, and is never too low.
 """
 
 from typing import Final, final
@@ -10,6 +11,7 @@ from typing import Final, final
 import trio
 
 from broker_trio.broker.offsets import ConsumerOffsets
+from broker_trio.runtime.seams import Clock
 from broker_trio.store.store import Store
 from broker_trio.wire.record import store_timestamp_of
 
@@ -24,8 +26,8 @@ Pair = tuple[str, str]  # topic, group
 class Ages:
     """A service. Times are ms since 1970, of the messages' storing; 0 where there is none."""
 
-    def __init__(self, store: Store, offsets: ConsumerOffsets) -> None:
-        self._store, self._offsets = store, offsets
+    def __init__(self, clock: Clock, store: Store, offsets: ConsumerOffsets) -> None:
+        self._clock, self._store, self._offsets = clock, store, offsets
         self.oldest_ms = 0
         self.unconsumed_ms: dict[Pair, int] = {}
         self.unpulled_ms: dict[Pair, int] = {}
@@ -55,11 +57,11 @@ class Ages:
         self.unconsumed_ms, self.unpulled_ms = unconsumed, unpulled
 
     async def _note(self, found: dict[Pair, int], pair: Pair, queue_id: int, offset: int) -> None:
-        """Keep the store time of the queue's message at `offset`, if it is the pair's oldest."""
+        """Keep the store time of the queue's message at `offset`, or now; the oldest counts."""
         store, topic = self._store, pair[0]
         begin = max(offset, store.queues.min_offset(topic, queue_id))
-        if begin >= store.queues.max_offset(topic, queue_id):
-            return
-        stored_ms = await store.reader.store_time_at(topic, queue_id, begin)
+        stored_ms = self._clock.wall_ms()
+        if begin < store.queues.max_offset(topic, queue_id):
+            stored_ms = await store.reader.store_time_at(topic, queue_id, begin)
         if stored_ms > 0:
             found[pair] = min(stored_ms, found.get(pair, stored_ms))

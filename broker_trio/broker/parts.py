@@ -119,7 +119,7 @@ class Parts:
         self.locks = Locks(clock)
         self.held = HeldPulls(clock, config.pull.held_pulls_max)
         self.store.arrivals.append(self.held.arrived)
-        self.ages = Ages(self.store, self.offsets)
+        self.ages = Ages(clock, self.store, self.offsets)
         self.registrar = Registrar(
             client,
             self.topics,

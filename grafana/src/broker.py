@@ -156,7 +156,7 @@ def _process(board: Dashboard) -> None:
         "Connections",
         "Open connections, and producers and consumers by language.",
         q("sum by (instance) (brokertrio_connections{[n]})", "{{instance}}"),
-        q("sum by (language) (rocketmq_producer_connections{[n]})", "producers, {{language}}"),
-        q("sum by (language) (rocketmq_consumer_connections{[n]})", "consumers, {{language}}"),
+        q("sum by (language) (rocketmq_producer_connections{[n]}) or vector(0)", "producers, {{language}}"),
+        q("sum by (language) (rocketmq_consumer_connections{[n]}) or vector(0)", "consumers, {{language}}"),
         width=6,
     )  # fmt: skip

@@ -204,6 +204,20 @@ async def test_ages_grow_while_nobody_looks(parts: Parts) -> None:
     assert values(parts)[family, *labels] == 0
 
 
+async def test_a_group_that_was_level_has_an_age_from_that_moment(parts: Parts) -> None:
+    """What came after the look is at most as old as the look, and that is said."""
+    put(parts, 0, 2)
+    parts.offsets.commit("g", "orders", 0, 2)
+    await parts.ages.look()
+    put(parts, 0, 1)
+    labels = ("orders", "g", "false", "false")
+    for family in (
+        "rocketmq_consumer_lag_latency_milliseconds",
+        "rocketmq_consumer_queueing_latency_milliseconds",
+    ):
+        assert values(parts, 1_007_000)[family, *labels] == 7_000
+
+
 async def test_an_age_that_nobody_looked_up_is_not_zero(parts: Parts) -> None:
     """A lag in messages whose first message was not read yet has no age: unknown is absent."""
     put(parts, 0, 2)

@@ -1,0 +1,241 @@
+"""A real pair under load, scraped by a real Prometheus with our rules, as dashboards see it.
+
+    broker-trio up --nameservers 2 ──▶ /metrics ──▶ prometheus ──▶ queries of panels
+      ▲ produce (two topics), consume (one group follows, one has stopped)
+    a stand-in page of drill families, because no drill runs here ──▶ prometheus
+
+Scrapes and rules go by the second here, so that a minute shows what an hour would.
+"""
+
+import json
+import math
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from os import environ
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from broker_trio.metrics.catalogue import DRILL_FAMILIES
+from grafana.src.__main__ import ROOT
+
+COMMAND: Final = (sys.executable, "-m", "broker_trio")
+FIXED: Final = {"$__rate_interval": "15s", "$__interval": "5s", "$__range": "1m"}
+CONSUMER: Final = """
+import sys, trio
+from broker_trio import connect
+
+async def main():
+    async with connect(sys.argv[1:]) as mq:
+        async with mq.subscribe("orders", group="billing", start="first") as orders:
+            async for message in orders:
+                async with message:
+                    pass
+
+trio.run(main)
+"""
+READY_S: Final = 60.0
+HISTORY_S: Final = 45.0
+
+
+def prometheus_binary() -> str:
+    found = shutil.which("prometheus")
+    if found is None:
+        if environ.get("BROKER_TRIO_REQUIRE_INTEROP") == "1":
+            pytest.fail("prometheus is not on PATH (Debian package prometheus)")
+        pytest.skip("prometheus is not on PATH (Debian package prometheus)")
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+class Monitored:
+    """The running thing: what `up` told, and questions to Prometheus."""
+
+    def __init__(self, told: dict[str, Any], prometheus: str) -> None:
+        self.told, self.prometheus = told, prometheus
+        self.nameservers = ";".join(told["nameservers"])
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """One `broker-trio` command against it."""
+        return subprocess.run(
+            [*COMMAND, *words], capture_output=True, text=True, timeout=60, check=False,
+            env={**environ, "BROKER_TRIO_NAMESERVER": self.nameservers},
+        )  # fmt: skip
+
+    def ask(self, path: str, **parameters: str) -> Any:
+        query = urllib.parse.urlencode(parameters)
+        with urllib.request.urlopen(f"{self.prometheus}/api/v1/{path}?{query}", timeout=20) as told:
+            return json.load(told)["data"]
+
+    def values(self, label: str, selector: str) -> list[str]:
+        """Grafana's `label_values`."""
+        series = self.ask("series", **{"match[]": selector, "start": str(time.time() - 30)})
+        return sorted({one[label] for one in series if label in one})
+
+    def points(self, expr: str, *, instant: bool) -> int:
+        """Finite values that a query gives, over the last quarter of a minute or now."""
+        now = time.time()
+        if instant:
+            found = self.ask("query", query=expr)["result"]
+            return sum(math.isfinite(float(one["value"][1])) for one in found)
+        found = self.ask(
+            "query_range", query=expr, start=f"{now - 15}", end=f"{now}", step="5"
+        )["result"]  # fmt: skip
+        return sum(math.isfinite(float(value)) for one in found for _, value in one["values"])
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A scrape that gave up is Prometheus' affair."""
+
+
+class _Drills(BaseHTTPRequestHandler):
+    """Each drill family once: what the drills' own page will have."""
+
+    def do_GET(self) -> None:
+        lines = []
+        for family in DRILL_FAMILIES:
+            labels = ",".join(f'{name}="kill_master"' for name in family.labels)
+            lines.append(f"# TYPE {family.name} {family.kind}\n{family.name}{{{labels}}} 1\n")
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain; version=0.0.4")
+        self.end_headers()
+        self.wfile.write("".join(lines).encode())
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        """Nothing to say."""
+
+
+@contextmanager
+def child(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with (
+        log.open("ab") as errors,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors) as process,
+    ):
+        try:
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+@contextmanager
+def drill_page() -> Iterator[str]:
+    server = _Server(("127.0.0.1", 0), _Drills)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def target(address: str, node_type: str, node_id: str) -> dict[str, Any]:
+    labels = {"cluster": "DefaultCluster", "node_type": node_type, "node_id": node_id}
+    return {"targets": [address], "labels": labels}
+
+
+def targets(told: dict[str, Any]) -> list[dict[str, Any]]:
+    """As the playbooks write them for a fleet."""
+    found = [target(one["http"], "broker", one["name"]) for one in told["brokers"]]
+    for address in told["nameservers"]:
+        host, _, port = address.rpartition(":")
+        found.append(target(f"{host}:{int(port) + 2}", "nameserver", address))
+    return found
+
+
+@contextmanager
+def prometheus(folder: Path, told: dict[str, Any], drills: str) -> Iterator[str]:
+    """A Prometheus with our rules; its address."""
+    folder.mkdir()
+    for path in (ROOT / "grafana/rules").glob("*.yml"):
+        text = path.read_text().replace("interval: 15s", "interval: 1s")
+        (folder / path.name).write_text(text)
+    (folder / "targets.json").write_text(json.dumps(targets(told)))
+    (folder / "drills.json").write_text(json.dumps([target(drills, "drill", "drill")]))
+    found = [("broker-trio", "targets.json"), ("drills", "drills.json")]
+    jobs = [
+        {
+            "job_name": name,
+            "honor_labels": True,
+            "file_sd_configs": [{"files": [f"{folder}/{file}"]}],
+        }
+        for name, file in found
+    ]
+    config = {
+        "global": {"scrape_interval": "2s", "scrape_timeout": "2s", "evaluation_interval": "1s"},
+        "rule_files": [f"{folder}/*.yml"],
+        "scrape_configs": jobs,
+    }
+    file, address = folder / "prometheus.json", f"127.0.0.1:{free_port()}"
+    file.write_text(json.dumps(config))
+    command = [
+        prometheus_binary(), f"--config.file={file}", f"--storage.tsdb.path={folder}/data",
+        f"--web.listen-address={address}", "--log.level=warn",
+    ]  # fmt: skip
+    with child(command, folder / "log"):
+        wait_until_ready(f"http://{address}/-/ready")
+        yield f"http://{address}"
+
+
+def wait_until_ready(url: str) -> None:
+    deadline = time.monotonic() + READY_S
+    while True:
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+        else:
+            return
+
+
+@contextmanager
+def monitored(folder: Path) -> Iterator[Monitored]:
+    """Everything, with enough history behind it for every query."""
+    up = [
+        *COMMAND, "up", "--dir", str(folder / "cluster"), "--json", "--nameservers", "2",
+        "--nameserver-port", "0", "--broker-port", "0",
+    ]  # fmt: skip
+    with ExitStack() as stack:
+        process = stack.enter_context(child(up, folder / "up.log"))
+        assert process.stdout is not None
+        told = json.loads(process.stdout.readline())
+        drills = stack.enter_context(drill_page())
+        address = stack.enter_context(prometheus(folder / "prometheus", told, drills))
+        running = Monitored(told, address)
+        for topic in ("orders", "bills"):
+            words = ("bench", "produce", topic, "--rate", "50", "--tasks", "4", "--seconds")
+            done = running.run(*words, "1", "--warm-up", "0")
+            assert done.returncode == 0, done.stderr
+            load = [*COMMAND, *words, "600", "-n", running.nameservers]
+            stack.enter_context(child(load, folder / f"{topic}.log"))
+        left = running.run("consume", "bills", "--group", "gone", "--from-first", "--count", "5")
+        assert left.returncode == 0, left.stderr
+        follow = [sys.executable, "-c", CONSUMER, *told["nameservers"]]
+        stack.enter_context(child(follow, folder / "consumer.log"))
+        time.sleep(HISTORY_S)
+        yield running
