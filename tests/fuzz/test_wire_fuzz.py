@@ -13,6 +13,7 @@ from broker_trio.model.errors import RemoteProtocolError
 from broker_trio.model.hosts import decode_host, decode_message_id
 from broker_trio.wire import cbor, json_text
 from broker_trio.wire.batch import decode_batch
+from broker_trio.wire.classic_ha import Chunks, Reports, encode_head, encode_report
 from broker_trio.wire.command import Command, Serialize
 from broker_trio.wire.frame import FrameBuffer
 from broker_trio.wire.java import tags_code_of, topic_key_hash
@@ -112,6 +113,14 @@ def replication_payload(data):
     return _decode(data[0] % 12 if data else 0, data[1:])
 
 
+def classic_chunks(data):
+    chunks = Chunks(1 << 20)
+    chunks.receive_data(data)
+    while chunks.next_piece() is not None:
+        pass
+
+
+CLASSIC = [encode_head(4096, 3) + b"abc" + encode_head(4099, 0), encode_head(0, 1 << 20)]
 STREAM = [
     replication.framed(one) for one in (*replication.BODIES, replication.CHUNK, replication.ACK)
 ]
@@ -126,6 +135,8 @@ DECODERS = {
     "json": (names_and_texts, TEXTS),
     "cbor": (cbor.loads, CBORS),
     "host": (decode_host, [b"\x7f\0\0\1\0\0\x2a\x9f", b"\x20\1" + b"\0" * 18]),
+    "classic chunks": (classic_chunks, CLASSIC),
+    "classic reports": (lambda data: Reports().receive_data(data), [encode_report(1 << 40) * 2]),
     "replication": (replication_frames, STREAM),
     "replication payload": (replication_payload, [frame[8:] for frame in STREAM]),
     "message id": (identifiers, [b"7F00000100002A9F00000000000003E8", b"20" * 28]),

@@ -325,6 +325,59 @@ def test_reports_beyond_the_log_are_refused_and_acknowledge_nothing() -> None:
     simulate(6, hostile)
 
 
+class Mallory:
+    """A door that says whatever the test says, to whoever follows."""
+
+    def __init__(self, world: World) -> None:
+        self.says: list[bytes] = []
+        self.heard: list[bytes] = []
+        world.node("mallory", self._main)
+
+    async def _main(self, node: Node) -> None:
+        listener = await node.network.listen("0.0.0.0:10912")
+        await trio.serve_listeners(self._talk, [listener])
+
+    async def _talk(self, stream: trio.abc.Stream) -> None:
+        async with stream:
+            self.heard.append(bytes(await stream.receive_some(8)))
+            if self.says:
+                await stream.send_all(self.says.pop(0))
+            await trio.sleep(60)
+
+
+async def bad_master(world: World) -> None:
+    mallory = Mallory(world)
+    world.nodes["mallory"].start()
+    programs = Programs(world)
+    programs.classic["b"] = ClassicSection(follow="a:10911", door="mallory:10912")
+    await programs.up("ns", "a")
+    await programs.send(3)
+    record = await bytes_of(programs.parts("a").store, 0, 300)
+    mallory.says = [
+        wire.encode_head(1, 500) + b"\xff" * 500,  # no record
+        wire.encode_head(77, 0),  # another place
+        wire.encode_head(1, -1),  # no chunk
+        wire.encode_head(1, 4) + (1 << 28).to_bytes(4, "big"),  # not beginning with a size
+        wire.encode_head(1, 200) + record[1:150] + b"\0" * 51,  # cut short, and then silence
+    ]
+    await programs.up("b")
+    await trio.sleep(60)
+    assert not mallory.says
+    assert set(mallory.heard) == {wire.encode_report(1)}
+    follower, store = programs.follower, programs.parts("b").store
+    assert store.log.max_offset == 0
+    assert not follower.slave.watch.following or follower.slave.watch.bytes_received
+    assert follower.slave.watch.problem or follower.slave.watch.following
+    world.nodes["a"].kill()
+    with pytest.raises(Refused, match="it lacks"):
+        await programs.follower.promote(accept_loss=False)
+
+
+def test_a_door_that_sends_anything_else_adds_nothing_to_the_log() -> None:
+    """Neither garbage nor half a record: the slave ends the connection and comes again."""
+    simulate(8, bad_master)
+
+
 def test_the_plan_overrules_its_guards_only_with_a_risk() -> None:
     async def main(world: World) -> tuple:
         programs = await started(world, sent=5)
