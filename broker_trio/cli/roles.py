@@ -13,8 +13,9 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 
 import click
 import msgspec
@@ -33,13 +34,41 @@ LOGGED_CHARS_MAX: Final = 1_000  # of one value in a log line
 NAMESERVER_GRACE_S: Final = 10.0
 KEY_BYTES_MIN: Final = 16  # of a pair's key; shorter ones can be guessed
 C = TypeVar("C", bound=msgspec.Struct)
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def print_example(role: str) -> Callable[[click.Context, click.Parameter, bool], None]:
+    """What --config-example does: the whole file with its defaults, and nothing else."""
+
+    def show(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+        if not wanted:
+            return
+        from broker_trio.cli.config_example import example_of  # noqa: PLC0415
+
+        click.echo(example_of(role), nl=False)
+        ctx.exit()
+
+    return show
+
+
+def example_option(role: str) -> Callable[[F], F]:
+    """--config-example of one role."""
+    return click.option(
+        "--config-example",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=print_example(role),
+        help="Print every key with its default, and exit.",
+    )
+
 
 config_option = click.option(
     "--config",
     "path",
     type=click.Path(path_type=Path),
     required=True,
-    help="A TOML file; any value can be overridden by BROKER_TRIO__SECTION__KEY.",
+    help="TOML; BROKER_TRIO__SECTION__KEY overrides a value.",
 )
 check_option = click.option(
     "--check", "check_only", is_flag=True, help="Validate, and start nothing."
@@ -63,6 +92,7 @@ def load_config(path: Path, kind: type[C], check: Callable[[C], list[str]]) -> C
 @click.command()
 @config_option
 @check_option
+@example_option("nameserver")
 @child_option
 def nameserver(path: Path, *, check_only: bool, child: bool) -> None:
     """Run a nameserver in the foreground, as systemd does."""
@@ -71,6 +101,7 @@ def nameserver(path: Path, *, check_only: bool, child: bool) -> None:
 
     config = load_config(path, NameserverConfig, check)
     if check_only:
+        try_folder(config.data)
         click.echo(f"{path}: ok")
         return
     from broker_trio.namesrv.app import NameserverApp  # noqa: PLC0415
@@ -79,7 +110,7 @@ def nameserver(path: Path, *, check_only: bool, child: bool) -> None:
     from broker_trio.runtime.network import RealNetwork  # noqa: PLC0415
 
     log_to_stderr(as_json=config.log_json)
-    Path(config.data).mkdir(parents=True, exist_ok=True)
+    make_folder(config.data)
 
     def build() -> Program:
         return NameserverApp(RealClock(), RealDisk(config.data), RealNetwork(), config)
@@ -90,6 +121,7 @@ def nameserver(path: Path, *, check_only: bool, child: bool) -> None:
 @click.command()
 @config_option
 @check_option
+@example_option("broker")
 @child_option
 def broker(path: Path, *, check_only: bool, child: bool) -> None:
     """Run a broker in the foreground, as systemd does.
@@ -101,6 +133,7 @@ def broker(path: Path, *, check_only: bool, child: bool) -> None:
 
     config = load_config(path, BrokerConfig, check)
     if check_only:
+        try_folder(config.data)
         click.echo(f"{path}: ok")
         return
     from broker_trio.broker.app import BrokerApp  # noqa: PLC0415
@@ -110,8 +143,7 @@ def broker(path: Path, *, check_only: bool, child: bool) -> None:
     from broker_trio.runtime.network import RealNetwork  # noqa: PLC0415
 
     log_to_stderr(as_json=config.log_json)
-    Path(config.data).mkdir(parents=True, exist_ok=True)
-
+    make_folder(config.data)
     key = pair_key(config.replication.key_file)
 
     def build() -> Program:
@@ -127,6 +159,33 @@ def broker(path: Path, *, check_only: bool, child: bool) -> None:
         )
 
     sys.exit(run("broker", build, grace_s=config.stop_grace_s, child=child))
+
+
+def make_folder(data: str) -> list[Path]:
+    """Make the data folder; gives the folders that were not there. Raises `Failure`."""
+    folder = Path(data)
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        remove_all(missing)
+        raise Failure(f"data = {data}: cannot be made: {error.strerror}") from error
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        remove_all(missing)
+        raise Failure(f"data = {data}: not writable for this user")
+    return missing
+
+
+def try_folder(data: str) -> None:
+    """Whether the data folder can be made and written; nothing is left behind. Raises `Failure`."""
+    remove_all(make_folder(data))
+
+
+def remove_all(folders: list[Path]) -> None:
+    """Those of them that are there and empty, the innermost first."""
+    for each in folders:
+        with suppress(OSError):
+            each.rmdir()
 
 
 def pair_key(path: str) -> bytes:

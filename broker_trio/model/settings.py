@@ -127,12 +127,20 @@ def _walk(
         try:
             msgspec.convert(value, field.type, strict=False)
         except msgspec.ValidationError as error:
-            mistakes.append(f"{where}{name}: {error}")
+            allowed = _allowed(field.type)
+            mistakes.append(f"{where}{name}: {allowed or error}")
     mistakes.extend(
         f"{where}{name}: required, and not there"
         for name, field in fields.items()
         if field.required and name not in tree
     )
+
+
+def _allowed(kind: object) -> str:
+    """What a field of fixed words may be; "" for every other field."""
+    if typing.get_origin(kind) is not typing.Literal:
+        return ""
+    return f"allowed: {', '.join(map(str, typing.get_args(kind)))}"
 
 
 def _unknown(what: str, name: str, known: list[str]) -> str:

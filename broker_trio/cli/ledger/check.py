@@ -184,7 +184,8 @@ def gaps_table(report: "Report") -> "RenderableType | None":
     if report.rto_s is None:
         return None
     brokers = ", ".join(f"{name} {s:.3f} s" for name, s in sorted(report.rto_by_broker.items()))
-    title = f"longest gap (RTO) {report.rto_s:.3f} s   each broker by itself: {brokers}"
+    what = "longest gap (RTO)" if report.recoveries else "longest gap"  # RTO: after a fault
+    title = f"{what} {report.rto_s:.3f} s   each broker by itself: {brokers}"
     if report.rpo_messages:
         title += f"\nlost (RPO) {report.rpo_messages:,} messages over {report.rpo_s:.3f} s"
     for recovery in report.recoveries:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 SIZE_MIN: Final = 64
 SIZE_MAX: Final = 4 << 20
 CAUSES_SHOWN: Final = 5
+RATE_REACHED: Final = 0.95  # of the rate asked for
 
 
 @click.group()
@@ -247,8 +248,11 @@ def print_written(writer: "LedgerWriter", plan: "Plan", path: Path, *, as_json: 
         return
     click.echo(
         f"{path}: {tally.attempts:,} attempts, {tally.ok:,} acknowledged, {tally.fail:,} failed, "
-        f"{tally.unknown:,} unknown; longest gap {tally.longest_gap_s:.2f} s"
+        f"{tally.unknown:,} unknown; longest gap {tally.longest_gap_s:.3f} s"
     )
+    reached = tally.attempts / tally.seconds if tally.seconds else plan.rate
+    if reached < plan.rate * RATE_REACHED:
+        click.echo(f"  rate not reached: {reached:.0f}/s of {plan.rate:.0f}/s")
     for cause, number in tally.causes.most_common(CAUSES_SHOWN):
         click.echo(f"  {number:>8,}  {cause}")
 

@@ -75,13 +75,33 @@ class Tally:
     longest_gap_s: float = 0.0
     last_gap_s: float = 0.0  # the last one that was not a matter of milliseconds
     last_why: str = ""
+    first: float | None = None  # when the first attempt began
+    seconds: float = 0.0  # from then to the end of the run
 
-    def note(self, outcome: Outcome, begun: float) -> None:
+    def begin(self, t: float) -> None:
+        """One more attempt."""
+        self.attempts += 1
+        if self.first is None:
+            self.first = t
+
+    def end(self, t: float) -> None:
+        """The run is over: what no acknowledgement ended is a gap, too."""
+        if self.first is not None:
+            self.seconds = t - self.first
+            self._gap_to(t)
+
+    def _gap_to(self, t: float) -> None:
+        """As `gaps.gaps_of` has it: from the first attempt, between acknowledgements, to the end"""
+        since = self.first if self.last_ok is None else self.last_ok
+        assert since is not None, "something was attempted"
+        gap_s = t - since
+        self.longest_gap_s = max(self.longest_gap_s, gap_s)
+        self.last_gap_s = gap_s if gap_s >= GAP_S else self.last_gap_s
+
+    def note(self, outcome: Outcome) -> None:
+        """How one attempt ended."""
         if outcome.how == "ok":
-            since = begun if self.last_ok is None else self.last_ok
-            gap_s = outcome.t - since
-            self.longest_gap_s = max(self.longest_gap_s, gap_s)
-            self.last_gap_s = gap_s if gap_s >= GAP_S else self.last_gap_s
+            self._gap_to(outcome.t)
             self.last_ok = outcome.t
             self.ok += 1
             return
@@ -138,19 +158,22 @@ class LedgerWriter:
             flushing.cancel_scope.cancel()
         ended = Ended(t=clock.monotonic(), wall_ms=clock.wall_ms(), why=self._why)
         self._file.add(ended)
+        self.tally.end(ended.t)
         await self._file.flush()
 
     async def _task(self, pace: Pace) -> None:
         while await self._turn(pace):
-            self.tally.attempts += 1
-            n, clock = self.tally.attempts, self._clock
+            clock = self._clock
+            now = clock.monotonic()
+            self.tally.begin(now)
+            n = self.tally.attempts
             body = body_of(self.writer, n, self.plan.size)
-            self._file.add(Attempt(n=n, t=clock.monotonic(), wall_ms=clock.wall_ms()))
+            self._file.add(Attempt(n=n, t=now, wall_ms=clock.wall_ms()))
             sent = await self._send(body, key_of(self.writer, n))
             told = sent._asdict() | {"cause": sent.cause[:TEXT_MAX], "why": sent.why[:TEXT_MAX]}
             outcome = Outcome(n=n, t=clock.monotonic(), wall_ms=clock.wall_ms(), **told)
             self._file.add(outcome)
-            self.tally.note(outcome, self._begun)
+            self.tally.note(outcome)
             if sent.how != "ok" and not pace.interval:
                 await self._pause()
 

@@ -1,12 +1,19 @@
 """The roles' commands: configuration, and what their logs look like."""
 
+import re
+import tomllib
 from pathlib import Path
 
+import msgspec
 import pytest
+import structlog
 from click.testing import CliRunner
 
+from broker_trio.broker.config import BrokerConfig
 from broker_trio.cli.main import COMMANDS, cli
 from broker_trio.cli.roles import LOGGED_CHARS_MAX, bounded, lines_for_people
+from broker_trio.model.settings import load
+from broker_trio.namesrv.config import NameserverConfig
 
 
 @pytest.mark.parametrize("role", ["nameserver", "broker"])
@@ -14,7 +21,8 @@ def test_check_accepts_an_empty_file(tmp_path: Path, role: str) -> None:
     """Every setting has a default; nothing is started and nothing created."""
     config = tmp_path / "config.toml"
     config.write_text("")
-    result = CliRunner().invoke(cli, [role, "--config", str(config), "--check"])
+    environ = {"BROKER_TRIO__DATA": str(tmp_path / "var" / "data")}  # the default is root's
+    result = CliRunner().invoke(cli, [role, "--config", str(config), "--check"], env=environ)
     assert (result.exit_code, result.stdout) == (0, f"{config}: ok\n")
     assert [path.name for path in tmp_path.iterdir()] == ["config.toml"]
 
@@ -39,6 +47,50 @@ def test_rules_across_fields_are_checked(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, ["broker", "--config", str(config), "--check"])
     assert result.exit_code == 1
     assert "allow_insecure_listen" in result.stderr
+
+
+@pytest.mark.parametrize("role", ["nameserver", "broker"])
+@pytest.mark.parametrize("words", [[], ["--check"]])
+def test_a_data_folder_that_cannot_be_made_is_one_line(
+    tmp_path: Path, role: str, words: list[str]
+) -> None:
+    """Told by the check already, and by a start without a traceback."""
+    (tmp_path / "file").write_text("")
+    config = tmp_path / "config.toml"
+    config.write_text(f'data = "{tmp_path}/file/data"\nlog_json = false\n')
+    with structlog.testing.capture_logs():
+        result = CliRunner().invoke(cli, [role, "--config", str(config), *words])
+    structlog.reset_defaults()
+    assert result.exit_code == 1
+    text = f"error: data = {tmp_path}/file/data: cannot be made: Not a directory\n"
+    assert result.stderr == text
+
+
+def test_a_word_that_is_not_allowed_is_told_with_those_that_are(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text("[store]\nflush_disk_type = 'SYNC'\n")
+    result = CliRunner().invoke(cli, ["broker", "--config", str(config), "--check"])
+    assert "[store] flush_disk_type: allowed: ASYNC_FLUSH, SYNC_FLUSH" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("role", "kind"), [("broker", BrokerConfig), ("nameserver", NameserverConfig)]
+)
+def test_the_example_has_every_key_with_its_default(role: str, kind: type[msgspec.Struct]) -> None:
+    """Read back it is the default configuration, key by key; without the marks before the keys."""
+    result = CliRunner().invoke(cli, [role, "--config-example"])
+    assert result.exit_code == 0
+    assert load(kind, result.stdout, {}) == kind()
+    keys = re.sub(r"^#(?=\w)", "", result.stdout, flags=re.MULTILINE)
+    assert load(kind, keys, {}) == kind()
+    assert names_of(tomllib.loads(keys)) == names_of(msgspec.to_builtins(kind()))
+    assert all(len(line) <= 100 for line in result.stdout.splitlines())
+
+
+def names_of(tree: dict[str, object]) -> dict[str, object]:
+    return {
+        name: names_of(value) if isinstance(value, dict) else None for name, value in tree.items()
+    }
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Writing a ledger, in virtual time against a sender made by hand."""
 
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 import pytest
 import trio
@@ -11,6 +11,7 @@ from broker_trio.ops.ledger.evidence import Evidence, Writer
 from broker_trio.ops.ledger.file import load, open_ledger
 from broker_trio.ops.ledger.judge import judge
 from broker_trio.ops.ledger.payload import Numbered, parse_body
+from broker_trio.ops.ledger.report import Demands
 from broker_trio.ops.ledger.write import LedgerWriter, Plan, Sent
 from broker_trio.ops.pace import Pace
 from broker_trio.testing.sim_clock import SimClock
@@ -208,3 +209,21 @@ def test_turns_that_are_skipped_or_caught_up() -> None:
     assert [skips.take(1.2), skips.take(1.2)] == [1.2, pytest.approx(1.3)]
     assert Pace(0, 0.0, catch_up=True).take(7.0) == 7.0
     assert Pace(0, 0.0, catch_up=True).missed(7.0) == 0
+
+
+async def test_the_longest_gap_is_the_one_that_the_judge_finds(autojump_clock: MockClock) -> None:
+    """One definition: from the first attempt, between acknowledgements, and to the end."""
+    for good in (range(30, 60), range(10), (*range(5), *range(45, 60))):
+        disk, sent = disk_of(), 0
+
+        async def send(_body: bytes, _key: str, good: Collection[int] = good) -> Sent:
+            nonlocal sent
+            await trio.sleep(0.03)
+            sent += 1
+            return OK._replace(offset=sent) if sent in good else Sent("fail", cause="refused")
+
+        writer = await write(disk, send, Plan(topic="t", rate=10.0, tasks=1, count=60))
+        evidence = Evidence()
+        load(disk, "w.cbor", evidence)
+        assert writer.tally.longest_gap_s == judge(evidence, Demands()).rto_s
+        assert writer.tally.longest_gap_s > 2.9
