@@ -1,0 +1,1 @@
+"""The lab of real hosts: what starts processes, mounts and namespaces for it."""
