@@ -3,6 +3,7 @@
     broker-trio sim                                   the scenarios that there are
     broker-trio sim power_loss --seed 4711            one run: numbers, and a digest of all events
     broker-trio sim power_loss --seed 0 --count 1000  a thousand seeds; stops at the first failure
+    broker-trio sim all --seeds 50                    50 of each, or of `pairs`, summed up
 
 A scenario is a name of testing/scenarios/catalogue.py, or `module:function` for an async function
 of a World (testing/world.py). A failing test prints seed and scenario; equal seeds give equal
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from broker_trio.cli.output import json_option, print_json, print_table
+from broker_trio.cli.sim_many import names_for, run_many
 
 if TYPE_CHECKING:
     from broker_trio.testing.simulate import SimResult
@@ -33,15 +35,26 @@ SEED: Final = click.IntRange(0, (1 << 63) - 1)
 @click.option(
     "--count", type=click.IntRange(min=1), default=1, help="Run so many seeds from it on."
 )
+@click.option(
+    "--seeds",
+    type=click.IntRange(min=1),
+    help="Run so many seeds of SCENARIO, `pairs` or `all` on all cores, and sum up.",
+)
 @click.option("--logs", is_flag=True, help="The programs' logs on stderr.")
 @json_option
-def sim(*, scenario: str | None, seed: int, count: int, logs: bool, as_json: bool) -> None:
+def sim(
+    *, scenario: str | None, seed: int, count: int, seeds: int | None, logs: bool, as_json: bool
+) -> None:
     """Replay a simulated cluster run: SCENARIO is a name, or module:function; without one, list.
 
     Virtual hours take seconds, and nothing of this machine is touched.
     """
     if scenario is None:
         show_scenarios(as_json=as_json)
+        return
+    if seeds is not None:
+        if not run_many(names_for(scenario), range(seed, seed + seeds), as_json=as_json):
+            sys.exit(1)
         return
     if logs:
         from broker_trio.cli.roles import log_to_stderr  # noqa: PLC0415

@@ -6,6 +6,7 @@ import trio
 from click.testing import CliRunner
 
 from broker_trio.cli.main import cli
+from broker_trio.cli.sim_many import what_failed
 from broker_trio.testing.world import World
 
 HERE = f"{__name__}:"
@@ -69,3 +70,21 @@ def test_count_runs_one_seed_after_the_other() -> None:
     assert [json.loads(line)["seed"] for line in lines] == [4, 5, 6]
     result = CliRunner().invoke(cli, ["sim", HERE + "broken", "--count", "3", "--json"])
     assert (result.exit_code, result.stdout) == (1, "")
+
+
+def test_many_runs_are_summed_up() -> None:
+    """One scenario's sums and the total; an unknown name is a usage error."""
+    words = ["sim", "send_and_pull", "--seed", "3", "--seeds", "2", "--json"]
+    result = CliRunner().invoke(cli, words)
+    assert result.exit_code == 0, result.output
+    figures = json.loads(result.stdout)
+    assert figures["failed"] == []
+    assert figures["scenarios"][0]["runs"] == figures["total"]["runs"] == 2
+    assert figures["total"]["acked"] > 0
+    assert CliRunner().invoke(cli, ["sim", "nothing", "--seeds", "2"]).exit_code == 2
+
+
+def test_a_failed_run_is_told_in_a_line() -> None:
+    """The innermost error and where it was raised, however deep its group."""
+    group = ExceptionGroup("outer", [ExceptionGroup("inner", [ValueError("lost")])])
+    assert what_failed(group) == "ValueError: lost"

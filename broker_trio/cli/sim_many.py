@@ -1,0 +1,147 @@
+"""`broker-trio sim all --seeds 50`: many runs on all cores, counted, every failure at the end.
+
+    scenario × seed ─▶ a process each core ─▶ one line a scenario ─▶ failures, each with its replay
+
+Every tenth run is made twice and must give the same trace: what is not a function of its seed
+cannot be replayed, so that is a failure as any other. A failed run does not end the others.
+"""
+
+import multiprocessing
+import os
+import time
+import traceback
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any, Final, NamedTuple
+
+import click
+
+from broker_trio.cli.output import print_json, print_table
+
+TWICE: Final = 10  # one run in so many is repeated
+SHOWN_CHARS: Final = 600  # of a failure
+
+
+class Ran(NamedTuple):
+    """One run. `failure` is empty where it passed; times are virtual but for `real_s`."""
+
+    scenario: str
+    seed: int
+    failure: str
+    hours: float
+    faults: int
+    acked: int
+    delivered: int
+    real_s: float
+
+
+class Sums(NamedTuple):
+    """All runs of one scenario, or of all."""
+
+    scenario: str
+    runs: int
+    failed: int
+    hours: float
+    faults: int
+    acked: int
+    delivered: int
+    real_s: float
+
+
+def names_for(scenario: str) -> list[str]:
+    """The scenarios that a word means: `all`, `pairs`, or one name. Raises a usage error."""
+    from broker_trio.testing.scenarios.catalogue import SCENARIOS  # noqa: PLC0415
+
+    if scenario == "all":
+        return list(SCENARIOS)
+    if scenario == "pairs":
+        return [name for name in SCENARIOS if name.startswith("pair_")]
+    if scenario not in SCENARIOS:
+        names = ", ".join(["all", "pairs", *SCENARIOS])
+        raise click.BadParameter(
+            f"no scenario named {scenario}; there are {names}", param_hint="SCENARIO"
+        )
+    return [scenario]
+
+
+def run_many(
+    names: Sequence[str], seeds: Sequence[int], *, jobs: int = 0, as_json: bool = False
+) -> bool:
+    """Run them all, print the sums; whether all passed. `jobs` 0 = one a core."""
+    began = time.monotonic()
+    work = [(name, seed) for name in names for seed in seeds]
+    context = multiprocessing.get_context("spawn")  # a run starts where nothing else was imported
+    with ProcessPoolExecutor(jobs or os.cpu_count() or 1, mp_context=context) as pool:
+        done = list(pool.map(run_once, work, chunksize=1))
+    rows = [sums(name, [one for one in done if one.scenario == name]) for name in names]
+    total = sums("total", done)
+    failed = [one for one in done if one.failure]
+    if as_json:
+        print_json(
+            {
+                "scenarios": [row._asdict() for row in rows],
+                "total": total._asdict(),
+                "failed": [one._asdict() for one in failed],
+                "seconds": round(time.monotonic() - began, 1),
+            }
+        )
+        return not failed
+    columns = ("SCENARIO", "RUNS", "FAILED", "HOURS", "FAULTS", "ACKED", "DELIVERED", "S EACH")
+    print_table("", columns, [cells(row) for row in [*rows, total]])
+    for one in failed:
+        click.echo(f"\n{one.failure}\n  broker-trio sim {one.scenario} --seed {one.seed}")
+    click.echo(
+        f"\n{total.runs} runs, {total.failed} failed: {total.hours:.2f} simulated hours, "
+        f"{total.faults} faults, {total.acked} acknowledged, {total.delivered} delivered, "
+        f"in {time.monotonic() - began:.0f} s"
+    )
+    return not failed
+
+
+def run_once(what: tuple[str, int]) -> Ran:
+    """One run, in a process of the pool."""
+    from broker_trio.testing.scenarios.catalogue import run  # noqa: PLC0415
+
+    name, seed = what
+    began = time.monotonic()
+    try:
+        result = run(name, seed)
+        again = result if seed % TWICE else run(name, seed)
+    except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001 -- reported, with its replay
+        return Ran(name, seed, what_failed(error), 0.0, 0, 0, 0, time.monotonic() - began)
+    value: Any = result.value
+    differs = "" if again.trace == result.trace else "two runs of this seed differ"
+    hours = result.seconds / 3_600
+    return Ran(
+        name, seed, differs, hours, value.faults, value.acked, value.delivered,
+        time.monotonic() - began,
+    )  # fmt: skip
+
+
+def what_failed(error: BaseException) -> str:
+    """The innermost error, in a line or two."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    text = f"{type(error).__name__}: {error}"[:SHOWN_CHARS]
+    for frame in traceback.extract_tb(error.__traceback__)[-1:]:
+        text += f" ({os.path.basename(frame.filename)}:{frame.lineno})"
+    return text
+
+
+def sums(name: str, done: Sequence[Ran]) -> Sums:
+    """Added up; `real_s` is the mean of a run."""
+    return Sums(
+        name,
+        len(done),
+        sum(bool(one.failure) for one in done),
+        round(sum(one.hours for one in done), 3),
+        sum(one.faults for one in done),
+        sum(one.acked for one in done),
+        sum(one.delivered for one in done),
+        round(sum(one.real_s for one in done) / max(1, len(done)), 2),
+    )
+
+
+def cells(row: Sums) -> tuple[str, ...]:
+    """For people."""
+    return tuple(str(cell) for cell in row)
