@@ -221,6 +221,8 @@ class ConsumerOffsets:
     def _delete(self, keys: list[str]) -> None:
         for key in keys:
             self.entries -= len(self.table.pop(key))
+            if key in self.reset_counts or len(self.reset_counts) < self.entries_max:
+                self.reset_counts[key] = self.reset_counts.get(key, 0) + 1
             self._resets.pop(key, None)
             self._pulled.pop(key, None)
             self._touched(key)

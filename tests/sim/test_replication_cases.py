@@ -290,6 +290,7 @@ async def offsets_come_back(world: World) -> None:
             program.topics.put(TopicConfig("orders", 8, 8))
             program.groups.put(SubscriptionGroupConfig("G"))
             program.offsets.commit("G", "orders", queue, 1)
+        program.offsets.commit("G4", "orders", 0, 1)
     await rig.level()
     await trio.sleep(1.2)
     end = master.store.queues.max_offset("orders", 0)
@@ -298,7 +299,8 @@ async def offsets_come_back(world: World) -> None:
     slave.offsets.commit("G", "orders", 0, 4)
     slave.offsets.commit("G", "orders", 1, 1_000)
     slave.offsets.commit("G", "orders", 7_000, 3)
-    slave.offsets.commit("unknown", "orders", 0, 3)
+    slave.offsets.commit("begun", "orders", 0, 3)
+    master.offsets.delete_group("G4")
     master.offsets.reset("G", "orders", 2, 0)
     slave.offsets.commit("H", "orders", 2, 2)
     master.groups.put(SubscriptionGroupConfig("H"))
@@ -307,7 +309,8 @@ async def offsets_come_back(world: World) -> None:
     await rig.level()
     await trio.sleep(1.2)
     assert master.offsets.query("H", "orders", 2) == 2
-    assert master.offsets.query("unknown", "orders", 0) == -1
+    assert master.offsets.query("begun", "orders", 0) == 3, "the group began at the slave"
+    assert master.offsets.query("G4", "orders", 0) == -1, "the group was deleted since"
     assert master.offsets.query("G", "orders", 0) == 1, "the group was reset since"
     assert master.offsets.query("G", "orders", 7_000) == -1
     assert slave.offsets.table == master.offsets.table

@@ -5,7 +5,7 @@ import trio
 from broker_trio.model.codes import RequestCode
 from broker_trio.remoting.bridge import through
 from broker_trio.remoting.client import RemotingClient
-from broker_trio.testing.cluster.cluster import SMALL
+from broker_trio.testing.cluster.cluster import SMALL, SYNC
 from broker_trio.testing.simulate import simulate
 from broker_trio.testing.world import Node, World
 from broker_trio.wire.command import Command
@@ -20,6 +20,7 @@ class Reader:
     def __init__(self, programs: Programs) -> None:
         self.apps = programs.apps
         self.client: RemotingClient | None = None
+        self.group = GROUP
 
     async def run(self, node: Node, *, task_status=trio.TASK_STATUS_IGNORED) -> None:
         async with RemotingClient(through(node.network)) as self.client:
@@ -32,7 +33,7 @@ class Reader:
 
     async def pull(self, name: str, queue_id: int, offset: int, wait_ms: int = 0) -> Command:
         return await self.ask(
-            name, RequestCode.PULL_MESSAGE, consumerGroup=GROUP, topic="TopicTest",
+            name, RequestCode.PULL_MESSAGE, consumerGroup=self.group, topic="TopicTest",
             queueId=queue_id, queueOffset=offset, maxMsgNums=32, sysFlag=6 if wait_ms else 4,
             commitOffset=0, suspendTimeoutMillis=wait_ms, subscription="*", subVersion=0,
             expressionType="TAG",
@@ -40,14 +41,14 @@ class Reader:
 
     async def commit(self, name: str, queue_id: int, offset: int) -> int:
         answer = await self.ask(
-            name, RequestCode.UPDATE_CONSUMER_OFFSET, consumerGroup=GROUP, topic="TopicTest",
+            name, RequestCode.UPDATE_CONSUMER_OFFSET, consumerGroup=self.group, topic="TopicTest",
             queueId=queue_id, commitOffset=offset,
         )  # fmt: skip
         return answer.code
 
     async def committed(self, name: str, queue_id: int) -> int:
         answer = await self.ask(
-            name, RequestCode.QUERY_CONSUMER_OFFSET, consumerGroup=GROUP, topic="TopicTest",
+            name, RequestCode.QUERY_CONSUMER_OFFSET, consumerGroup=self.group, topic="TopicTest",
             queueId=queue_id,
         )  # fmt: skip
         return int(answer.ext["offset"]) if answer.code == 0 else -1
@@ -87,6 +88,10 @@ async def _away(world: World, programs: Programs, reader: Reader, queue_id: int,
     held = await reader.pull("b", queue_id, end, wait_ms=2_000)
     assert held.code == 19
     assert await reader.commit("b", queue_id, end) == 0
+    reader.group = "late"  # the master never heard of it
+    assert (await reader.pull("b", queue_id, 0)).code == 0
+    assert await reader.commit("b", queue_id, 2) == 0
+    reader.group = GROUP
     refused = await reader.ask(
         "b", RequestCode.UPDATE_AND_CREATE_TOPIC, topic="New", defaultTopic="TBW102",
         readQueueNums=1, writeQueueNums=1, perm=6, topicFilterType="SINGLE_TAG", order="false",
@@ -110,9 +115,28 @@ async def _away(world: World, programs: Programs, reader: Reader, queue_id: int,
     await trio.sleep(2)
     assert await reader.committed("a", queue_id) == end, "what the slave took came back"
     assert await reader.committed("b", queue_id) == end
+    reader.group = "late"
+    assert await reader.committed("a", queue_id) == 2
 
 
 def test_readers_move_to_the_slave_and_back():
     """Pulls, long polls and commits go on at the slave; nothing goes back when the master does."""
     for seed in (1, 2):
         simulate(seed, reading)
+
+
+async def reaching(world: World) -> None:
+    programs = await started(world, SYNC, "sync")
+    await programs.send(1)
+    replica = programs.apps["b"].parts.pairing.records.replica
+    end = programs.apps["a"].parts.store.log.max_offset + 1_000
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(programs.send, 20)
+        with trio.fail_after(5):
+            await replica.reached(end)
+    assert programs.apps["b"].parts.store.log.flushed_offset >= end
+
+
+def test_a_handover_hears_when_the_slave_has_it_all():
+    """Of a slave that is a member, too: a switchover under load waited its ten seconds out."""
+    simulate(3, reaching)

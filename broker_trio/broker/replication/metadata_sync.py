@@ -11,7 +11,8 @@ the log up to there, or a message that was delivered just before a failover woul
 
 Offsets come back (`contribution`): a slave without a master takes commits. It first pulls its own
 offsets back to what its log has once the common point was found; then the further place is the
-right one for both (rule 16), unless the group was reset since, which is counted per key.
+right one for both (rule 16), unless the group was reset or deleted since, which is counted per
+key. That a group is new to the master is no reason against: it may have begun at the slave.
 """
 
 from collections.abc import Iterable, Iterator
@@ -230,9 +231,8 @@ class Inbox:
         tables, moved = self._tables, 0
         for key, entry in part.put.items():
             queues, resets = _queues(entry)
-            topic, _, group = check_name(key).rpartition("@")
-            config = tables.topics.get(topic)
-            if config is None or tables.groups.get(group) is None:
+            config = tables.topics.get(check_name(key).rpartition("@")[0])
+            if config is None:
                 continue  # deleted here meanwhile
             count = max(config.read_queue_nums, config.write_queue_nums)
             known = {queue_id: at for queue_id, at in queues.items() if queue_id < count}

@@ -196,8 +196,9 @@ class Slave:
         log.info("replication.following", peer=peer, epoch=str(source.epoch),
                  common=attached.common, begin=self._store.log.max_offset)  # fmt: skip
         try:
+            own = list(contribution(self._tables))  # before the master's tables replace them
             await first_of(
-                lambda: self._receive(line, source, attached), lambda: self._ack(line, source)
+                lambda: self._receive(line, source, attached), lambda: self._ack(line, source, own)
             )
         finally:
             self._stats.detached += 1
@@ -338,16 +339,15 @@ class Slave:
         if self._store.log.max_offset >= chunk.end:
             source.level_at = self._clock.monotonic()
 
-    async def _ack(self, line: Line, source: Source) -> None:
+    async def _ack(self, line: Line, source: Source, own: list[bytes]) -> None:
         """Say how far this log is: when that changed, and when the master shows a sign of life."""
-        for frame in contribution(self._tables):
+        for frame in own:
             await line.send(frame)
         role, log_ = self._role, self._store.log
         told: tuple[int, bool] | None = None
         while True:
             news = self._news
-            if not role.may_ack(source.epoch):
-                await role.level(log_.flushed_offset)
+            await role.level(log_.flushed_offset)  # a handover waits for it, too
             written, fsynced = log_.written_offset, log_.flushed_offset
             settled = role.may_ack(source.epoch)
             state = (fsynced if self._store.is_sync else written, settled)

@@ -22,6 +22,7 @@ from broker_trio.remoting.client import Unreachable
 from broker_trio.wire.bodies import pair as bodies
 from broker_trio.wire.bodies.route import decode_cluster_info
 
+STATUS_S_MAX: Final = 1.0  # a host that hangs must not hold up its own replacement
 ROUNDS_MAX: Final = 3  # of finding replicas by what others say of them
 
 
@@ -45,10 +46,13 @@ async def names_of(cluster: Cluster, nameservers: Iterable[str]) -> dict[str, se
 
 
 async def status_of(cluster: Cluster, address: str, name: str) -> Status | str:
-    """What it says of itself, or why it says nothing."""
+    """What it says of itself, or why it says nothing; within a second, or the timeout of all."""
     body = bodies.encode(bodies.Naming(broker_name=name))
+    within_s = min(STATUS_S_MAX, cluster.calls.timeout_s)
     try:
-        answer = await cluster.calls.ask(address, RequestCode.PAIR_STATUS, body=body)
+        answer = await cluster.calls.ask(
+            address, RequestCode.PAIR_STATUS, body=body, within_s=within_s
+        )
         return bodies.decode(answer.body, Status)
     except BrokerRefused as error:
         if error.code == ResponseCode.REQUEST_CODE_NOT_SUPPORTED:
