@@ -118,12 +118,12 @@ def bundle_facts(path):
     """Release, version and digest of a bundle; `problem` says why there are none."""
     none = {"path": path, "problem": "", "version": "", "digest": "", "release": "", "python": ""}
     if not path:
-        return {**none, "problem": "runtime_bundle names no file: broker-trio bundle dist"}
+        return {**none, "problem": "runtime_bundle names no file: broker-trio bundle .bundles"}
     try:
         with tarfile.open(path) as tar:
             manifest = json.load(tar.extractfile("manifest.json"))
     except (OSError, KeyError, ValueError, tarfile.TarError) as error:
-        text = "runtime_bundle %s: %s; build it: broker-trio bundle dist" % (path, error)
+        text = "runtime_bundle %s: %s; build it: broker-trio bundle .bundles" % (path, error)
         return {**none, "problem": text}
     release = "%s-%s" % (manifest["version"], manifest["digest"][:8])
     return {**none, **{k: manifest[k] for k in ("version", "digest", "python")}, "release": release}
@@ -218,7 +218,7 @@ def host_problems(facts, variables, groups, bundle):
     if python < PYTHON_MIN:
         problems.append("python3 is %s, wanted is 3.11 or newer" % facts["python"])
     elif bundle.get("python") and bundle["python"] != facts["python"]:
-        text = "python3 is %s, the bundle is for %s: broker-trio bundle dist --python %s"
+        text = "python3 is %s, the bundle is for %s: broker-trio bundle .bundles --python %s"
         problems.append(text % (facts["python"], bundle["python"], facts["python"]))
     if facts["systemd"] < SYSTEMD_MIN:
         problems.append("systemd is %s, wanted is %d or newer" % (facts["systemd"], SYSTEMD_MIN))

@@ -16,6 +16,7 @@ options:
   unit: {description: Name of the unit., type: str, required: true}
   stamp: {description: File that the unit writes at its start., type: path, required: true}
   files: {description: Files that the unit depends on., type: list, elements: path, default: []}
+  hashes: {description: sha256 of files that check mode has not written., type: dict, default: {}}
   release: {description: Release that should run., type: str, required: true}
   state: {description: What to bring about., type: str, choices: [started, restarted, stopped], default: started}
 """
@@ -101,6 +102,7 @@ def main():
             "unit": {"type": "str", "required": True},
             "stamp": {"type": "path", "required": True},
             "files": {"type": "list", "elements": "path", "default": []},
+            "hashes": {"type": "dict", "default": {}},
             "release": {"type": "str", "required": True},
             "state": {
                 "type": "str",
@@ -115,6 +117,7 @@ def main():
     active = systemctl(module, "is-active", "--quiet", unit)[0] == 0
     enabled = systemctl(module, "is-enabled", "--quiet", unit)[0] == 0
     want, have = wanted(params["files"], params["release"]), noted(params["stamp"])
+    want.update(params["hashes"])
     why = sorted(name for name in want if want[name] != have.get(name)) if active else []
     result = {"active": active, "stale": bool(why), "why": why, "changed": False}
     if params["state"] == "stopped":

@@ -46,12 +46,12 @@ def now(cli, name):
         return {}
     route = cli.must("topic", "route", name) or {}
     return {
-        row["broker"]: {
+        row["name"]: {
             "read_queues": row["read_queues"],
             "write_queues": row["write_queues"],
             "perm": row["perm"],
         }
-        for row in route.get("queues", [])
+        for row in route.get("brokers", [])
     }
 
 

@@ -1,0 +1,164 @@
+"""What the inventory's mistakes are called, and what is computed from an inventory without any."""
+
+import tomllib
+from typing import Any
+
+import pytest
+
+from tests.unit.ops.playbooks import plugin
+
+f = plugin("filter_plugins/broker_trio.py")
+KEY = "sixteen characters or more"
+
+
+def cluster(**hosts: dict[str, Any]) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    """Host variables and groups of two nameservers and these brokers."""
+    common = {"allow_insecure_listen": True, "broker_pair_key": KEY}
+    found: dict[str, Any] = {
+        "ns1": {"ansible_host": "10.0.0.1", **common},
+        "ns2": {"ansible_host": "10.0.0.2", **common},
+    }
+    for number, (name, values) in enumerate(hosts.items(), 3):
+        found[name] = {"ansible_host": f"10.0.0.{number}", **common, **values}
+    return found, {"nameservers": ["ns1", "ns2"], "brokers": list(hosts)}
+
+
+def pair_of(first: int, second: int) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    return cluster(
+        a0={"broker_name": "broker-a", "broker_id": first},
+        a1={"broker_name": "broker-a", "broker_id": second},
+    )
+
+
+def problems(found: tuple[dict[str, Any], dict[str, list[str]]]) -> list[str]:
+    hostvars, groups = found
+    said: list[str] = f.cluster_problems(hostvars, groups, ["broker_mode", "broker_pair_key"])
+    return said
+
+
+def test_a_good_inventory_has_no_problems() -> None:
+    """A pair, and a broker alone, are both right."""
+    assert problems(pair_of(0, 1)) == []
+    assert problems(cluster(a={"broker_name": "broker-a", "broker_id": 0})) == []
+
+
+def test_two_masters_are_found() -> None:
+    """A pair has exactly one first master; the text says who claims it."""
+    assert problems(pair_of(0, 0)) == [
+        "broker broker-a wants exactly one broker_id 0, has 2 (0 on a0, 0 on a1)"
+    ]
+
+
+def test_every_mistake_is_said_at_once() -> None:
+    """One run of preflight tells all of them, in the operator's words."""
+    hostvars, groups = pair_of(0, 1)
+    hostvars["a1"].update(
+        ansible_host="10.0.0.3", broker_pair_key="short", broker_mod="sync", allow_insecure_listen=0
+    )
+    del hostvars["ns2"]["ansible_host"]
+    assert problems((hostvars, groups)) == [
+        "no address of ns2: set ansible_host or cluster_address",
+        "address 10.0.0.3:10911 is there twice",
+        "accounts and TLS do not exist yet: set allow_insecure_listen: true to serve without them",
+        "no broker_pair_key of at least 16 characters for pair broker-a on a1 "
+        "(keep it in the vault)",
+        "a1: unknown variable broker_mod, is it broker_mode?",
+    ]
+
+
+FACTS = {
+    "python": "3.11",
+    "systemd": 252,
+    "clock_ahead_s": 0.1,
+    "taken": {},
+    "has_address": True,
+    "has_nft": True,
+    "volumes": {"/var/lib/broker-trio/broker-a-1": {"is_root": False, "free": 50, "total": 100}},
+}
+MINE = {"ansible_host": "10.0.0.3", "broker_name": "broker-a", "broker_id": 0}
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({}, None),
+        ({"python": "3.9"}, "python3 is 3.9, wanted is 3.11 or newer"),
+        ({"python": "3.12"}, "python3 is 3.12, the bundle is for 3.11"),
+        ({"systemd": 241}, "systemd is 241, wanted is 247 or newer"),
+        ({"clock_ahead_s": -90.0}, "the clock is -90.0 s from the controller's"),
+        ({"taken": {"10911": "java.service"}}, "port 10911 is taken by java.service"),
+        ({"has_address": False}, "10.0.0.3 is no address of this host"),
+        ({"has_nft": False}, "nft is missing: install nftables, or set base_firewall: false"),
+    ],
+)
+def test_what_a_host_shows_is_named(changed: dict[str, Any], expected: str | None) -> None:
+    """Each mistake is one line with the value, the limit and what to do."""
+    found = f.host_problems({**FACTS, **changed}, MINE, ["brokers"], {"python": "3.11"})
+    assert len(found) == (expected is not None)
+    assert expected is None or found[0].startswith(expected)
+
+
+def test_a_store_does_not_fill_the_root_disk_unasked() -> None:
+    """A data folder on the root's file system is refused unless the inventory says so by name."""
+    volume = {"is_root": True, "free": 50, "total": 100}
+    facts = {**FACTS, "volumes": {"/var/lib/broker-trio/broker-a-1": volume}}
+    (found,) = f.host_problems(facts, MINE, ["brokers"], {})
+    assert "would fill the root disk: mount a volume there, or set broker_on_root_disk" in found
+    assert f.host_problems(facts, {**MINE, "broker_on_root_disk": True}, ["brokers"], {}) == []
+
+
+def test_instances_of_a_host_take_ports_ten_apart() -> None:
+    """Several processes on a host have their own names, folders, units and ports."""
+    two = {
+        "ansible_host": "10.0.0.3",
+        "broker_instances": [
+            {"broker_name": "broker-a", "broker_id": 0},
+            {"broker_name": "broker-b", "broker_id": 1, "broker_data": "/srv/b"},
+        ],
+    }
+    first, second = f.instances_of(two)
+    assert (first["instance"], first["address"], first["data"]) == (
+        "broker-a-1", "10.0.0.3:10911", "/var/lib/broker-trio/broker-a-1",
+    )  # fmt: skip
+    assert (second["replica"], second["http"], second["data"]) == (
+        "broker-b/2", "10.0.0.3:10923", "/srv/b",
+    )  # fmt: skip
+    assert f.ports_of(two, ["brokers"]) == [10909, 10911, 10912, 10913, 10919, 10921, 10922, 10923]
+
+
+def test_a_cluster_is_new_only_where_all_hosts_were_seen_and_nobody_has_anything() -> None:
+    """Records are adopted as empty on the very first day only."""
+    bare = {"host_now": {"facts": {"witness": False, "stores": []}}}
+    assert f.is_new({"a": bare, "b": bare}, ["a", "b"])
+    assert not f.is_new({"a": bare, "b": {}}, ["a", "b"])
+    kept = {"host_now": {"facts": {"witness": False, "stores": ["/var/lib/broker-trio/x"]}}}
+    assert not f.is_new({"a": bare, "b": kept}, ["a", "b"])
+
+
+def test_the_plan_is_one_line() -> None:
+    """Who is deployed, who is changed, who is compared."""
+
+    def host(release: str, *units: str) -> dict[str, Any]:
+        units_now = dict.fromkeys(units, "active")
+        return {"host_now": {"facts": {"units": units_now, "release": release}}}
+
+    hostvars = {"a": host(""), "b": host("0.1.0-x", "u"), "c": host("0.2.0-y", "u")}
+    assert f.plan_line(hostvars, ["a", "b", "c"], "0.2.0-y") == (
+        "plan: 1 deployed with 0.2.0-y (a); 1 changed to 0.2.0-y, one at a time (b); "
+        "1 on 0.2.0-y already, compared"
+    )
+
+
+def test_settings_become_toml() -> None:
+    """Scalars keep their types, tables nest, and what is read back is what was meant."""
+    meant = {
+        "name": 'a "b"', "on": True, "n": 3, "x": 0.5, "many": ["a", "b"],
+        "store": {"hours": [4], "deep": {"k": "v"}}, "http": {"address": "h:1"},
+    }  # fmt: skip
+    assert tomllib.loads(f.to_toml(meant)) == meant
+
+
+def test_a_missing_bundle_is_a_problem_with_the_next_command() -> None:
+    """It is told with the other problems of preflight, not as a traceback."""
+    assert "broker-trio bundle" in f.bundle_facts("")["problem"]
+    assert "/nowhere.tar" in f.bundle_facts("/nowhere.tar")["problem"]

@@ -1,0 +1,162 @@
+"""Roles and playbooks without any host: specs, stages, units, syntax."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.unit.ops.inventory_page import PAGE, page
+from tests.unit.ops.playbooks import OURS, PLAYBOOKS, ROOT, tree
+
+EXPOSURE_MAX = 15  # tenths: `systemd-analyze security --threshold`
+RENDERED = {
+    'runtime_root | default("/opt/broker-trio")': "/opt/broker-trio",
+    'base_user | default("broker-trio")': "broker-trio",
+    "nameserver_data": "/var/lib/broker-trio/nameserver",
+    'nameserver_files | join(" ")': "/etc/broker-trio/nameserver.toml",
+}
+
+
+@pytest.mark.parametrize("role", OURS)
+def test_argument_specs_equal_defaults(role: str) -> None:
+    """Every default is specified with the same value, every option is required or has a default."""
+    folder = PLAYBOOKS / "roles" / role
+    options = tree(folder / "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+    optional = {name: each["default"] for name, each in options.items() if "default" in each}
+    assert optional == tree(folder / "defaults/main.yml")
+    assert [name for name in options if name not in optional] == [
+        name for name, each in options.items() if each.get("required")
+    ]
+    assert [name for name, each in options.items() if not each.get("description")] == []
+
+
+@pytest.mark.parametrize("role", OURS)
+def test_a_role_is_its_stages(role: str) -> None:
+    """`main.yml` orders stages only; each is a file, included with its own tag."""
+    folder = PLAYBOOKS / "roles" / role / "tasks"
+    included = set()
+    for task in tree(folder / "main.yml"):
+        stage = task["ansible.builtin.include_tasks"]
+        included.add(stage["file"])
+        assert stage["apply"]["tags"] == [f"{role}_{stage['file'].removesuffix('.yml')}"]
+        assert stage["apply"]["tags"][0] in task["tags"]
+        assert (folder / stage["file"]).is_file()
+    apart = {"verify.yml"} if role == "broker" else set()  # a pair is verified once both are up
+    assert included | apart == {p.name for p in folder.iterdir()} - {"main.yml"}
+
+
+def tasks_of(path: Path) -> list[dict[str, Any]]:
+    """All tasks of a file of plays or of tasks."""
+    found: list[dict[str, Any]] = []
+    for each in tree(path) or []:
+        inside = [each.get(key, []) for key in ("tasks", "pre_tasks", "handlers", "block")]
+        found += [task for tasks in inside for task in tasks] or [each]
+    return found
+
+
+def ours() -> list[Path]:
+    """The files of tasks that are ours."""
+    roles = [p for role in OURS for p in (PLAYBOOKS / "roles" / role / "tasks").glob("*.yml")]
+    return sorted([*roles, *(PLAYBOOKS / "tasks").glob("*.yml"), *PLAYBOOKS.glob("*.yml")])
+
+
+def test_templates_are_validated_and_secrets_hidden() -> None:
+    """A rendered file of a program is checked by it; no secret is logged or shown as a diff."""
+    unchecked, shown = [], []
+    for path in ours():
+        for task in tasks_of(path):
+            template = task.get("ansible.builtin.template", {})
+            if template and re.search(r"\.(toml|nft)$", template["dest"]):
+                unchecked += [] if "validate" in template else [task["name"]]
+            content = str(task.get("ansible.builtin.copy", {}).get("content", ""))
+            if "key" in content and not ("no_log" in task and task.get("diff") is False):
+                shown.append(task["name"])
+    assert (unchecked, shown) == ([], [])
+
+
+def test_reading_commands_never_change_and_run_in_check_mode() -> None:
+    """A bare `command` outside handlers says `changed_when: false` and `check_mode: false`."""
+    wrong = [
+        f"{path.name}: {task['name']}"
+        for path in ours()
+        for task in tasks_of(path)
+        if "ansible.builtin.command" in task
+        and (task.get("changed_when") is not False or task.get("check_mode") is not False)
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    "unit", ["nameserver/broker-trio-nameserver", "broker/broker-trio-broker@"]
+)
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not here")
+def test_units_are_hardened(unit: str, tmp_path: Path) -> None:
+    """Exposure is at most 1.5 of 10, measured without starting anything."""
+    role, _, name = unit.partition("/")
+    text = (PLAYBOOKS / "roles" / role / "templates" / f"{name}.service.j2").read_text()
+    for expression, value in RENDERED.items():
+        text = text.replace(f"{{{{ {expression} }}}}", value)
+    assert "{{" not in text
+    path = tmp_path / f"{name}.service"
+    path.write_text(text)
+    done = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", f"--threshold={EXPOSURE_MAX}", str(path)],
+        capture_output=True, text=True, timeout=20, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, (done.stdout[-400:], done.stderr)
+    assert {"Type=notify", "WatchdogSec=20", "RestartPreventExitStatus=74"} <= set(text.split("\n"))
+
+
+def test_every_file_of_yaml_can_be_read() -> None:
+    """Playbooks and inventories are YAML that opens with its marker."""
+    files = [*PLAYBOOKS.rglob("*.yml"), *(ROOT / "inventory").rglob("*.yml")]
+    assert len(files) > 30
+    unmarked = [p.name for p in files if not p.read_text().startswith(("---\n", "$ANSIBLE_VAULT"))]
+    assert unmarked == []
+    for path in files:
+        list(yaml.safe_load_all(path.read_text()))
+
+
+def test_every_playbook_has_its_page_line() -> None:
+    """The table in docs/operating names each verb that there is, and no other."""
+    text = (ROOT / "docs/operating/playbooks.md").read_text()
+    told = set(re.findall(r"^\| `(\w+)\.yml", text, re.MULTILINE))
+    others = {"monitoring"}  # its page is docs/operating/metrics.md
+    assert told - others == {path.stem for path in PLAYBOOKS.glob("*.yml")} - others
+
+
+def ansible(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run one of Ansible's programs with our configuration."""
+    where = Path(shutil.which("ansible-playbook") or ROOT / ".venv/bin/ansible-playbook").parent
+    environ = {**os.environ, "ANSIBLE_CONFIG": str(PLAYBOOKS / "ansible.cfg"), "LC_ALL": "C.UTF-8"}
+    return subprocess.run(
+        [str(where / words[0]), *words[1:]],
+        capture_output=True, text=True, timeout=300, check=False, env=environ, cwd=ROOT,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("inventory", ["example", "single"])
+def test_syntax_of_every_playbook(inventory: str) -> None:
+    """Ansible itself takes each of them, with each inventory."""
+    books = sorted(str(path) for path in PLAYBOOKS.glob("*.yml"))
+    done = ansible("ansible-playbook", "-i", f"inventory/{inventory}", "--syntax-check", *books)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("ansible-lint"), reason="uv run --group ops has ansible-lint")
+def test_lint_of_production() -> None:
+    """Profile production, offline, strict, without a skip."""
+    done = ansible("ansible-lint", "--offline", "--profile", "production", "--strict", "playbooks")
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_the_inventory_page_is_written_from_the_specs() -> None:
+    """Nobody edits the table by hand."""
+    assert PAGE.read_text() == page()
