@@ -278,9 +278,13 @@ class Client:
         Raises `InvalidArgument` at once; entering raises `NoRoute` for a topic that does not exist
         and `GroupTaken` where this client is in the group already.
         """
-        from broker_trio.client.consumer_options import ConsumerOptions  # noqa: PLC0415
+        from broker_trio.client.consumer_options import (  # noqa: PLC0415
+            ConsumerOptions,
+            check_names,
+        )
         from broker_trio.client.tag_filter import filters_of  # noqa: PLC0415
 
+        check_names(named)
         options = ConsumerOptions(group=group, filters=filters_of(topics, filter), **named)
         if self._consumers is None:
             from broker_trio.client.consumers import Consumers  # noqa: PLC0415

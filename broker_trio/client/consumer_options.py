@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from difflib import get_close_matches
 from typing import Final, Literal, TypedDict
 
 from broker_trio.client.errors import InvalidArgument, InvalidName
@@ -46,6 +47,20 @@ class SubscribeNames(TypedDict, total=False):
     commit_s: float
     rebalance_s: float
     wait_for_topic: bool
+
+
+CALLED: Final = {"tags": "filter", "tag": "filter", "expression": "filter", "topic": "topics"}
+"""What others call it."""
+
+
+def check_names(named: Mapping[str, object]) -> None:
+    """Raises `TypeError` for an option that `subscribe` does not have, with the nearest it has."""
+    known = (*SubscribeNames.__annotations__, "filter", "group", "topics")
+    for name in named:
+        if name not in known:
+            near = [CALLED[name]] if name in CALLED else get_close_matches(name, known, n=1)
+            told = f"did you mean {near[0]}?" if near else f"there are: {', '.join(sorted(known))}"
+            raise TypeError(f"subscribe() has no option {name}; {told}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,7 +60,8 @@ class Witnessing:
             self.witness.state = known
             self.witness.kept = known if self._disk.exists(FILE) else None
         else:
-            log.warning("witness.forgot", others=len(config.others), needed=self.witness.needed)
+            say = log.warning if config.others else log.info  # alone it is in no pair's inventory
+            say("witness.forgot", others=len(config.others), needed=self.witness.needed)
 
     async def run(self, client: RemotingClient) -> None:
         """Write a new file, learn again after a loss; then nothing is left to do.

@@ -28,6 +28,9 @@ NOT_ON_TRIO = (
     "the fixture {name} runs on the test's own Trio loop, and this test has none: "
     "use rocketmq_threaded, which works with asyncio and in plain tests"
 )
+NOT_RUN = "nothing runs this test on Trio, as the fixture {name} needs it: {advice}"
+INSTALL = "pip install pytest-trio, and set trio_mode = true in [tool.pytest.ini_options]"
+MARK = "set trio_mode = true in [tool.pytest.ini_options], or write @pytest.mark.trio over the test"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -78,6 +81,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     inner = getattr(getattr(function, "hypothesis", None), "inner_test", function)
     if not iscoroutinefunction(inner) or item.get_closest_marker("asyncio") is not None:
         pytest.fail(NOT_ON_TRIO.format(name=names[0]), pytrace=False)
+    by_anyio = "anyio_backend" in getattr(item, "fixturenames", ())
+    if item.get_closest_marker("trio") is None and not by_anyio:
+        advice = MARK if item.config.pluginmanager.has_plugin("trio") else INSTALL
+        pytest.fail(NOT_RUN.format(name=names[0], advice=advice), pytrace=False)
 
 
 def seed_of(item: pytest.Item) -> int:
@@ -92,6 +99,9 @@ def seed_of(item: pytest.Item) -> int:
 
 def options_of(request: pytest.FixtureRequest) -> "Options":
     """What the nearest `rocketmq` marker says. Raises `pytest.UsageError` naming what is wrong."""
+    from dataclasses import fields  # noqa: PLC0415
+    from difflib import get_close_matches  # noqa: PLC0415
+
     from broker_trio.testing.shape import Options  # noqa: PLC0415
 
     marker = request.node.get_closest_marker("rocketmq")
@@ -102,10 +112,17 @@ def options_of(request: pytest.FixtureRequest) -> "Options":
         raise pytest.UsageError(f"storage={storage!r}, allowed 'memory' and 'folder'")
     if storage == "folder":
         given["folder"] = request.getfixturevalue("tmp_path") / "rocketmq"
+    where = f"pytest.mark.rocketmq of {request.node.nodeid}"
+    known = [*(field.name for field in fields(Options)), "storage", "seed"]
+    for name in given:
+        if name not in known:
+            near = get_close_matches(name, known, n=1, cutoff=0.5)
+            told = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+            raise pytest.UsageError(f"{where}: no option {name}; {told}")
     try:
         return Options(**given)
     except (TypeError, ValueError) as error:
-        raise pytest.UsageError(f"pytest.mark.rocketmq of {request.node.nodeid}: {error}") from None
+        raise pytest.UsageError(f"{where}: {error}") from None
 
 
 @pytest.fixture

@@ -1,12 +1,13 @@
 """What a subscription may be told: nonsense is refused by name and value, before any network."""
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from broker_trio.client.connect import connect
-from broker_trio.client.consumer_options import ConsumerOptions, SubscribeNames
+from broker_trio.client.consumer_options import ConsumerOptions, SubscribeNames, check_names
 from broker_trio.client.errors import ClientClosed, InvalidArgument, InvalidName
 from broker_trio.client.process_queue import Limits
 from broker_trio.client.tag_filter import EVERYTHING, TagFilter, filters_of
@@ -122,3 +123,17 @@ async def test_subscribing_needs_an_entered_client() -> None:
         mq.subscribe("t", group="g")
     with pytest.raises(ClientClosed):
         mq.pull("g")
+
+
+@pytest.mark.parametrize(
+    ("named", "text"),
+    [
+        ({"tags": "A"}, "no option tags; did you mean filter?"),
+        ({"concurency": 1}, "no option concurency; did you mean concurrency?"),
+        ({"zzz": 1}, "there are: "),
+    ],
+)
+def test_an_option_of_another_name_is_told_with_ours(named: dict[str, Any], text: str) -> None:
+    """Java says tags, we say filter; a misspelt name is told with the nearest."""
+    with pytest.raises(TypeError, match=re.escape(text)):
+        check_names(named)

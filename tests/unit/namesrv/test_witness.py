@@ -4,6 +4,7 @@ import errno
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from broker_trio.model.codes import RequestCode, ResponseCode
 from broker_trio.model.errors import Refused, RemoteProtocolError, StoreFailed
@@ -167,3 +168,14 @@ def test_a_record_that_makes_no_sense_is_refused_whole(change):
         bodies.decode(body, bodies.Telling)
     server = nameserver()
     assert server.ask(RequestCode.PAIR_RECORD, None, body).code == ResponseCode.SYSTEM_ERROR
+
+
+@pytest.mark.parametrize(("others", "level"), [((), "info"), (("127.0.0.1:9877",), "warning")])
+def test_forgetting_is_a_warning_only_where_there_are_pairs(
+    others: tuple[str, ...], level: str
+) -> None:
+    """A nameserver without other witnesses keeps no pair: nothing is lost on its first start."""
+    with capture_logs() as logs:
+        nameserver(new=False, others=others)
+    found = [each["log_level"] for each in logs if each["event"] == "witness.forgot"]
+    assert found == [level]

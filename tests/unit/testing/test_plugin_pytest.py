@@ -5,6 +5,7 @@ import sys
 from statistics import median
 
 import pytest
+import structlog
 import trio
 
 # Imported here once: a pytest inside this one forgets what it imported.
@@ -16,6 +17,13 @@ from broker_trio.testing.embedded import open_embedded
 
 pytest_plugins = ["pytester"]
 IMPORTED = (broker_trio.testing, tests.unit.testing.talk)
+
+
+@pytest.fixture(autouse=True)
+def logging_as_in_a_new_process() -> None:
+    """Whatever other tests captured: the fixtures leave a program's own configuration alone."""
+    structlog.reset_defaults()
+
 
 QUIET = ("-p", "no:randomly", "-p", "no:cacheprovider", "-W", "error")
 SENDS = """
@@ -155,6 +163,25 @@ async def test_real_clock(rocketmq_simulated):
     assert "a simulated cluster needs a clock that jumps" in text
 
 
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (
+            ("-p", "no:trio", "-p", "no:anyio"),
+            "*nothing runs this test on Trio*pip install pytest-trio*",
+        ),
+        ((), "*nothing runs this test on Trio*set trio_mode = true*@pytest.mark.trio*"),
+    ],
+)
+def test_what_is_missing_to_run_it_is_named(
+    pytester: pytest.Pytester, options: tuple[str, ...], text: str
+) -> None:
+    """Without pytest-trio the package is named, with it the setting."""
+    found = run(pytester, "async def test_it(rocketmq): pass", *options)
+    found.assert_outcomes(errors=1)
+    found.stdout.fnmatch_lines([text])
+
+
 def test_a_wrong_mark_is_refused_by_name(pytester: pytest.Pytester) -> None:
     """A misspelt option, a wrong value, and a storage that does not exist."""
     found = run(
@@ -173,7 +200,7 @@ def test_tape(rocketmq_threaded): pass
     found.assert_outcomes(errors=3)
     found.stdout.fnmatch_lines_random(
         [
-            "*unexpected keyword argument 'broker'*",
+            "*no option broker; did you mean brokers?*",
             "*brokers=0, allowed 1 to 16*",
             "*storage='tape', allowed 'memory' and 'folder'*",
         ]
