@@ -164,7 +164,7 @@ def row(lab: Lab, state: State) -> dict[str, Any]:
         "key": str(lab.folder / "key"),
         "ssh_config": str(lab.folder / "ssh_config"),
         "broker_name": host.pair,
-        "replica_id": host.replica,
+        "broker_id": host.broker_id,
         "power": state.power,
         "memory_bytes": state.memory,
         "faults": state.faults,
@@ -177,7 +177,7 @@ def row(lab: Lab, state: State) -> dict[str, Any]:
 @lab_option
 @told
 def add(*, name: str, group: str, lab_name: str) -> None:
-    """Boot one more host: a broker of a pair is called broker-c1, broker-c2."""
+    """Boot one more host: a broker of a pair is called broker-c0, broker-c1."""
     host = Lab(lab_name).add(name, group)
     click.echo(f"{host.name} is up at {host.address}")
 

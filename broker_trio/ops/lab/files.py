@@ -124,7 +124,7 @@ def host_vars(host: Host) -> dict[str, Any]:
     """Its address, and for a broker its place in a pair."""
     told: dict[str, Any] = {"ansible_host": host.address}
     if host.pair:
-        told |= {"broker_name": host.pair, "broker_replica_id": host.replica}
+        told |= {"broker_name": host.pair, "broker_id": host.broker_id}
     return told
 
 

@@ -1,8 +1,8 @@
 """Faults of the network as data: one rule set on the lab's bridge, and what is put into it.
 
-      broker-a1 ──vb-broker-a1──┐
+      broker-a0 ──vb-broker-a0──┐
                                 ├── br0 (bridge, rules) ── controller
-      broker-a2 ──vb-broker-a2──┘
+      broker-a1 ──vb-broker-a1──┘
 
 A cut is a pair of addresses (from, to) in the set `cuts`: packets of that direction vanish, as on a
 broken cable, with no answer to either side. A one-way cut is one pair, a cut both ways is two. What
@@ -135,7 +135,7 @@ def limit_commands(device: str, rate: str) -> list[list[str]]:
 
 
 def name_ways(plan: Plan, ways: Sequence[Way]) -> list[str]:
-    """`broker-a1 -> broker-a2`, and `<->` in one line where both directions are concerned."""
+    """`broker-a0 -> broker-a1`, and `<->` in one line where both directions are concerned."""
     names = {host.address: host.name for host in plan.hosts} | {CONTROLLER: "controller"}
     told = []
     for way in ways:

@@ -4,8 +4,8 @@
       .1    the controller: this machine, as the hosts see it
       .11   ns1          nameservers
       .12   ns2          …
-      .14   broker-a1    brokers: pair a, replica 1
-      .15   broker-a2             pair a, replica 2
+      .14   broker-a0    brokers: the pair broker-a, its first master
+      .15   broker-a1             … and its first slave
       .18   monitor1     monitors
       .19   spare1       booted and empty: to scale out onto, to restore onto
 
@@ -52,7 +52,7 @@ class Volume(msgspec.Struct, frozen=True):
 
 
 class Host(msgspec.Struct, frozen=True):
-    """One host. `pair` and `replica` are empty and 0 for all but brokers; `disk` is in bytes."""
+    """One host. `pair` is empty and `broker_id` 0 for all but brokers; `disk` is in bytes."""
 
     name: str
     group: str
@@ -60,7 +60,7 @@ class Host(msgspec.Struct, frozen=True):
     disk: int
     volumes: tuple[Volume, ...]
     pair: str = ""
-    replica: int = 0
+    broker_id: int = 0
 
     @property
     def address(self) -> str:
@@ -125,12 +125,12 @@ def make_plan(
     check_sizes(disk, volumes)
     named = [(f"ns{n}", "nameservers", "", 0) for n in range(1, counts.nameservers + 1)]
     for pair in map(pair_letter, range(counts.pairs)):
-        named += [(f"broker-{pair}{n}", "brokers", f"broker-{pair}", n) for n in (1, 2)]
+        named += [(f"broker-{pair}{n}", "brokers", f"broker-{pair}", n) for n in (0, 1)]
     named += [(f"monitor{n}", "monitors", "", 0) for n in range(1, counts.monitors + 1)]
     named += [(f"spare{n}", "spares", "", 0) for n in range(1, counts.spares + 1)]
     hosts = (
-        Host(name, group, number, disk, tuple(volumes), pair, replica)
-        for number, (name, group, pair, replica) in enumerate(named)
+        Host(name, group, number, disk, tuple(volumes), pair, broker_id)
+        for number, (name, group, pair, broker_id) in enumerate(named)
     )
     return Plan(lab, tuple(hosts))
 
@@ -146,9 +146,9 @@ def with_host(plan: Plan, name: str, group: str) -> tuple[Plan, Host]:
         raise LabError(f"no group {group!r}: there are {', '.join(GROUPS)}")
     like = plan.hosts[0]
     number = plan.hosts[-1].number + 1
-    told = re.fullmatch(r"(broker-[a-z])([1-9])", name) if group == "brokers" else None
-    pair, replica = (told[1], int(told[2])) if told else ("", 0)
-    host = Host(name, group, number, like.disk, like.volumes, pair, replica)
+    told = re.fullmatch(r"(broker-[a-z])([0-9])", name) if group == "brokers" else None
+    pair, broker_id = (told[1], int(told[2])) if told else ("", 0)
+    host = Host(name, group, number, like.disk, like.volumes, pair, broker_id)
     return msgspec.structs.replace(plan, hosts=(*plan.hosts, host)), host
 
 
