@@ -219,6 +219,7 @@ class Parts:
         self.classic = classic
         self.requests += (classic,)
         self.pull.join_pair(classic.service)
+        classic.slave.on_source.append(self.held.wake_all)
         self.runtime.replica = classic.service
 
     def join(self, pairing: Pairing) -> None:

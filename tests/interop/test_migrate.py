@@ -187,17 +187,20 @@ def test_a_live_cluster_moves_from_apache_to_ours_under_load(
 
 
 def test_a_killed_apache_master_is_replaced_by_what_its_slave_has(
-    migration: Migration, driver: Driver, topic: str
+    migration: Migration, driver: Driver, topic: str, group: str
 ) -> None:
     """No warning: what was not copied is said, and the rest is a beginning of its log."""
     apache = migration.broker("apache", "apache")
     cluster = migration.cluster(apache)
     migration.broker("ours", "ours", follow=apache.address)
     load = driver.start(cluster, "send", "until", topic, 0)
-    wait_for(lambda: migration.status()["classic"]["tables_ms"] >= 0)
-    time.sleep(2)
+    wait_for(lambda: migration.status()["log_end"] > 200 * 1_000)  # some 800 messages
+    time.sleep(2)  # and the tables with the topic of them
     apache.stop(kill=True)
     wait_for(lambda: not migration.status()["classic"]["answers"])
+    driver.ask(cluster, "subscribe", group, topic, group=group)
+    read = bodies(driver.ask(cluster, "got", group, count=500, ms=30_000))
+    assert len(read) >= 500, "the slave serves reads while there is no master"
     _, planned = migration.command("promote", "broker-a/1", "--dry-run")
     words = () if planned["verdict"] == "planned" else ("--accept-loss", "--reason", "it is gone")
     begun = time.monotonic()
@@ -211,7 +214,9 @@ def test_a_killed_apache_master_is_replaced_by_what_its_slave_has(
     sent = load.result(60)
     say(f"promote took {took:.2f} s, lost it says: {told['plan']['loss']}")
     assert log_of(migration.folder / "ours", end) == log_of(migration.folder / "apache", end)
-    stored = set(bodies(driver.ask(cluster, "pull", f"g-{topic}", topic)))
+    stored = set(bodies(driver.ask(cluster, "pull", f"{group}-all", topic)))
+    wait_for(lambda: set(bodies(driver.ask(cluster, "got", group, ms=500))) >= stored, 60)
+    driver.ask(cluster, "stop", group)
     tail = b"".join(
         file.read_bytes()
         for file in sorted((migration.folder / "apache" / "store" / "commitlog").iterdir())
@@ -223,7 +228,7 @@ def test_a_killed_apache_master_is_replaced_by_what_its_slave_has(
 def test_apache_s_slave_follows_our_master_and_back(
     migration: Migration, driver: Driver, topic: str, group: str
 ) -> None:
-    """From the first byte on, with topics, groups and offsets; Apache then serves it alone."""
+    """From the first byte on, with topics, groups and offsets; Apache's is the master then."""
     ours = migration.broker("ours", "ours", serve="true")
     cluster = migration.cluster(ours)
     driver.ask(cluster, "send", "sync", topic, 300, body="one", size=8_000)
@@ -252,5 +257,13 @@ def test_apache_s_slave_follows_our_master_and_back(
 
     wait_for(tables_came, 90)
     ours.stop()
-    stored = bodies(driver.ask(migration.cluster(slave), "pull", f"{group}-all", topic))
+    slave.stop()
+    master = migration.broker("apache", "apache", "brokerRole=ASYNC_MASTER", "brokerId=0")
+    cluster = migration.cluster(master)
+    stored = bodies(driver.ask(cluster, "pull", f"{group}-all", topic))
     assert sorted(stored) == sorted([*acked, *(f"one{number}" for number in range(300))])
+    driver.ask(cluster, "send", "sync", topic, 5, body="two")
+    driver.ask(cluster, "subscribe", group, topic, group=group)
+    got = bodies(driver.ask(cluster, "got", group, count=len(acked) + 5))
+    assert {f"two{number}" for number in range(5)} <= set(got)
+    assert not {f"one{number}" for number in range(300)} & set(got), "the group's offsets came"

@@ -105,6 +105,7 @@ class ClassicSlave:
         self._next = 0  # where the next byte of the stream must lie
         self._splitter: Splitter | None = None  # None while own bytes are compared
         self.watch = Watch()
+        self.on_source: list[Callable[[], None]] = []  # the master is there again
 
     @property
     def source(self) -> object | None:
@@ -216,7 +217,11 @@ class ClassicSlave:
                     await self._take(piece.data)
             store.write_out()
             watch.bytes_received += len(data)
-            watch.following, watch.problem = True, ""
+            watch.problem = ""
+            if not watch.following:
+                watch.following = True
+                for hook in self.on_source:
+                    hook()
             self._heard.set()
             self._news.set()
             if store.log.unflushed_bytes > UNFLUSHED_BYTES_MAX:
