@@ -195,7 +195,8 @@ def is_routed(nameserver: str, broker: str) -> bool:
 
 @dataclass
 class Up:
-    """`broker-trio up --json`, as people start it; its first line tells where things are."""
+    """`broker-trio up --single --json`: its first line tells where things are. As Apache's cluster
+    here it has no slave."""
 
     folder: Path
 
@@ -204,8 +205,8 @@ class Up:
         with (self.folder / "up.log").open("ab") as errors:
             self._process = subprocess.Popen(
                 [
-                    sys.executable, "-m", "broker_trio", "up", "--dir", str(self.folder), "--json",
-                    "--nameserver-port", "0", "--broker-port", "0",
+                    sys.executable, "-m", "broker_trio", "up", "--single", "--json",
+                    "--dir", str(self.folder), "--nameserver-port", "0", "--broker-port", "0",
                 ],
                 stdout=subprocess.PIPE, stderr=errors,
             )  # fmt: skip
