@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from tests.bench import compare, peers
+from tests.bench import compare, compare_clients, peers
 
 pytestmark = pytest.mark.bench
 
@@ -27,3 +27,20 @@ def test_the_comparison_runs_and_loses_nothing(tmp_path):
                 assert (one["failed"], one["not_ok"]) == (0, 0)
             elif isinstance(one, dict):
                 assert one["complete"] is True
+
+
+def test_clients_are_compared_and_lose_nothing(tmp_path):
+    """Every client of every row has a rate, and no send failed."""
+    reason = peers.missing()
+    if reason:
+        if os.environ.get("BROKER_TRIO_REQUIRE_INTEROP"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    document = compare_clients.main(["--quick", "--out", str(tmp_path / "clients.json")])
+    assert len(document["results"]) == len(compare_clients.ROWS)
+    for result in document["results"]:
+        assert {"python", "python, asyncio", "java"} <= set(result["per_second"])
+        for one in (each for runs in result["runs"].values() for each in runs):
+            assert one["per_second"] > 0
+            assert one.get("failed", 0) == 0
+            assert one.get("complete", True)
