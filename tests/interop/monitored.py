@@ -4,11 +4,13 @@
       ▲ produce (two topics), consume (one group follows, one has stopped)
     a stand-in page of drill families, because no drill runs here ──▶ prometheus
 
-Scrapes and rules go by the second here, so that a minute shows what an hour would.
+Scrapes and rules go by the second here, and alerts fire after two, so that a minute shows what an
+hour would.
 """
 
 import json
 import math
+import re
 import shutil
 import socket
 import subprocess
@@ -83,6 +85,14 @@ class Monitored:
         query = urllib.parse.urlencode(parameters)
         with urllib.request.urlopen(f"{self.prometheus}/api/v1/{path}?{query}", timeout=20) as told:
             return json.load(told)["data"]
+
+    def firing(self) -> dict[str, str]:
+        """Names of the alerts that fire, with their severity."""
+        return {
+            one["labels"]["alertname"]: one["labels"]["severity"]
+            for one in self.ask("alerts")["alerts"]
+            if one["state"] == "firing"
+        }
 
     def values(self, label: str, selector: str) -> list[str]:
         """Grafana's `label_values`."""
@@ -172,6 +182,7 @@ def prometheus(folder: Path, told: dict[str, Any], drills: str) -> Iterator[str]
     folder.mkdir()
     for path in (ROOT / "grafana/rules").glob("*.yml"):
         text = path.read_text().replace("interval: 15s", "interval: 1s")
+        text = re.sub(r"for: \S+", "for: 2s", text)
         (folder / path.name).write_text(text)
     (folder / "targets.json").write_text(json.dumps(targets(told)))
     (folder / "drills.json").write_text(json.dumps([target(drills, "drill", "drill")]))
@@ -214,12 +225,13 @@ def wait_until_ready(url: str) -> None:
 
 
 @contextmanager
-def monitored(folder: Path) -> Iterator[Monitored]:
-    """Everything, with enough history behind it for every query."""
+def monitored(folder: Path, history_s: float = HISTORY_S) -> Iterator[Monitored]:
+    """Everything, with so much history behind it."""
     up = [
         *COMMAND, "up", "--dir", str(folder / "cluster"), "--json", "--nameservers", "2",
         "--nameserver-port", "0", "--broker-port", "0",
     ]  # fmt: skip
+    folder.mkdir(exist_ok=True)
     with ExitStack() as stack:
         process = stack.enter_context(child(up, folder / "up.log"))
         assert process.stdout is not None
@@ -237,5 +249,5 @@ def monitored(folder: Path) -> Iterator[Monitored]:
         assert left.returncode == 0, left.stderr
         follow = [sys.executable, "-c", CONSUMER, *told["nameservers"]]
         stack.enter_context(child(follow, folder / "consumer.log"))
-        time.sleep(HISTORY_S)
+        time.sleep(history_s)
         yield running

@@ -1,0 +1,89 @@
+"""Runbooks at work: their commands on a live pair, and an alert from its fault to its end.
+
+Commands that would change something stand in runbooks with `--dry-run`, or show first what they
+would do and exit with 3; drain and undrain are run for real, in the order of the text.
+"""
+
+import os
+import re
+import shlex
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from grafana.src.__main__ import ROOT
+from tests.interop.monitored import Monitored, monitored
+
+RUNBOOKS = sorted((ROOT / "docs/operating/runbooks").glob("*.md"))
+DONE, FAILED, SHOWN_ONLY = 0, 1, 3
+FINDS_FAULTS = {"doctor"}
+"""`doctor` exits with 1 when it found something wrong: that is its answer."""
+NOTICED_S, RESOLVED_S = 30.0, 150.0
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Monitored]:
+    """One for each test: drains and kills leave their marks."""
+    with monitored(tmp_path / "monitored", history_s=12) as found:
+        yield found
+
+
+def commands(name: str) -> list[str]:
+    """Every `broker-trio …` of a runbook, in order."""
+    text = (ROOT / f"docs/operating/runbooks/{name}.md").read_text()
+    return re.findall(r"`broker-trio ([^`]+)`", text)
+
+
+def run_all(running: Monitored, found: list[str]) -> list[str]:
+    """Run them; what failed, with what it said."""
+    failed = []
+    for command in found:
+        words = shlex.split(command)
+        done = running.run(*words)
+        allowed = {DONE, SHOWN_ONLY} | ({FAILED} if words[0] in FINDS_FAULTS else set())
+        if done.returncode not in allowed:
+            failed.append(f"{command}: {done.returncode}: {done.stdout[-300:]}{done.stderr[-300:]}")
+    return failed
+
+
+def wait_for(running: Monitored, true: Callable[[], bool], seconds: float) -> None:
+    """Raises `AssertionError` with what fires after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, running.firing()
+        time.sleep(0.5)
+
+
+def test_every_command_of_every_runbook_runs(running: Monitored) -> None:
+    """None is misspelt, and none does harm by itself."""
+    found = list(dict.fromkeys(one for path in RUNBOOKS for one in commands(path.stem)))
+    assert len(found) > 20
+    assert run_all(running, found) == []
+
+
+def test_a_killed_slave_pages_and_is_resolved(running: Monitored) -> None:
+    """Refusals page and the missing slave is a ticket; their runbooks run; both end by themselves.
+
+    `up` starts it again after half a minute.
+    """
+    status = running.run("pair", "status", "broker-a", "--json")
+    assert status.returncode == DONE, status.stderr
+    masters = {
+        one["metric"]["instance"]
+        for one in running.ask("query", query='brokertrio_broker_info{role="master"}')["result"]
+    }
+    (slave,) = (one for one in running.told["brokers"] if one["http"] not in masters)
+    os.kill(slave["pid"], signal.SIGKILL)
+    expected = {
+        "SendsRefusedNoSlave": "page",
+        "BrokerSlaveDown": "ticket",
+        "TargetMissing": "ticket",
+    }
+    wait_for(running, lambda: expected.items() <= running.firing().items(), NOTICED_S)
+    assert "BrokerMasterDown" not in running.firing()
+    for name in expected:
+        assert run_all(running, commands(name)) == []
+    wait_for(running, lambda: not expected.keys() & running.firing().keys(), RESOLVED_S)
