@@ -22,7 +22,7 @@ from broker_trio.testing.cluster.closing import LOOK_S, QUIET_S, end_of, prove
 from broker_trio.testing.cluster.consumer import SimConsumer
 from broker_trio.testing.cluster.pair import NAME, Pair
 from broker_trio.testing.cluster.pair_operator import Operator
-from broker_trio.testing.cluster.reading import check_keys, drain, note_offsets
+from broker_trio.testing.cluster.reading import check_keys, drain, note_offsets, until_routed
 
 WHOLE_S: Final = 150.0
 """From the last fault until both copies count again, an operator's looks every 3 s included."""
@@ -58,7 +58,7 @@ async def conclude_pair(
     await _end_both(pair, rng.choice((*power, "kill", "stop")))
     await pair.start()
     await until_whole(pair, operator)
-    await trio.sleep(2 * LOOK_S)  # until it is registered: routes go with the connection
+    await until_routed(pair, topics[0], LIVE_S)
     await drain(pair, topics)
     await check_keys(pair)
     await note_offsets(pair, consumers)

@@ -27,6 +27,7 @@ from broker_trio.wire.headers.query import QueryMessageRequestHeader
 from broker_trio.wire.record import decode_records
 
 KEYS_ASKED_MAX: Final = 8
+LOOK_S: Final = 0.25
 
 
 @asynccontextmanager
@@ -98,6 +99,24 @@ async def note_offsets(cluster: Cluster, consumers: Sequence[SimConsumer]) -> No
                     place = (queue.broker_name, topic, queue.queue_id)
                     stood = Stood(consumer.group, *place, committed, end, trio.current_time())
                     cluster.history.stood.append(stood)
+
+
+async def until_routed(cluster: Cluster, topic: str, within_s: float) -> None:
+    """Until every nameserver shows a master for the topic. Raises `Violation`."""
+    async with _asking(cluster) as (calls, _):
+        for address in cluster.nameserver_addresses:
+            deadline = trio.current_time() + within_s
+            while not await _shows_master(Nameservers(calls, [address]), topic):
+                if trio.current_time() > deadline:
+                    raise Violation("I19", f"{address} shows no master of {topic}, {within_s:g} s")
+                await trio.sleep(LOOK_S)
+
+
+async def _shows_master(nameservers: Nameservers, topic: str) -> bool:
+    try:
+        return bool(masters(await nameservers.route(topic)))
+    except NoRoute:
+        return False
 
 
 async def check_keys(cluster: Cluster) -> None:
