@@ -25,6 +25,7 @@ options:
   fenced_host: {description: Of promote, this host is off and stays off., type: str, default: ''}
   reason: {description: Why a risk is accepted., type: str, default: ''}
   addresses: {description: host:port of replicas that are not registered., type: list, elements: str, default: []}
+  timeout: {description: Seconds that anybody has for an answer., type: int, default: 5}
   wait: {description: Seconds until it must be in force., type: int, default: 30}
 """
 
@@ -68,7 +69,7 @@ def words_of(params):
         words += ["--reason", params["reason"]]
     if params["addresses"]:
         words += ["--replica", ";".join(params["addresses"])]
-    return [*words, "--wait", str(params["wait"])]
+    return [*words, "--timeout", str(params["timeout"]), "--wait", str(params["wait"])]
 
 
 def main():
@@ -82,6 +83,7 @@ def main():
             "fenced_host": {"type": "str", "default": ""},
             "reason": {"type": "str", "default": ""},
             "addresses": {"type": "list", "elements": "str", "default": []},
+            "timeout": {"type": "int", "default": 5},
             "wait": {"type": "int", "default": 30},
         },
         supports_check_mode=True,

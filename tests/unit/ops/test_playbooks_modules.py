@@ -100,21 +100,21 @@ def test_a_failed_command_ends_in_its_own_words(monkeypatch: pytest.MonkeyPatch)
 
 PAIR = {
     "replicas": ["broker-a/1", "broker-a/2"], "one_copy": False, "accept_loss": False,
-    "fenced_host": "", "reason": "", "addresses": [], "wait": 30,
+    "fenced_host": "", "reason": "", "addresses": [], "timeout": 5, "wait": 30,
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"verb": "switchover"}, "switchover broker-a/1 broker-a/2 --wait 30"),
+        ({"verb": "switchover"}, "switchover broker-a/1 broker-a/2 --timeout 5 --wait 30"),
         (
             {"verb": "promote", "replicas": ["broker-a/2"], "one_copy": True, "addresses": ["h:1"]},
-            "promote broker-a/2 --one-copy --replica h:1 --wait 30",
+            "promote broker-a/2 --one-copy --replica h:1 --timeout 5 --wait 30",
         ),
         (
             {"verb": "adopt", "replicas": [], "reason": "first"},
-            "pair adopt --reason first --wait 30",
+            "pair adopt --reason first --timeout 5 --wait 30",
         ),
     ],
 )
@@ -125,7 +125,7 @@ def test_verbs_become_commands(changes: dict[str, Any], expected: str) -> None:
 
 def test_check_mode_of_a_verb_is_its_dry_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """The plan is made and nothing done."""
-    words = "switchover broker-a/1 broker-a/2 --wait 30"
+    words = "switchover broker-a/1 broker-a/2 --timeout 5 --wait 30"
     answer = (0, '{"verdict": "planned", "plan": {"loss": "nothing"}}', "")
     played = Played({f"{words} --dry-run": answer}, **PAIR, verb="switchover")
     played.check_mode = True
