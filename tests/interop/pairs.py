@@ -130,6 +130,12 @@ class Pair:
         status = self.status(program)
         return "silent" if status is None else status.state
 
+    def stored(self) -> int:
+        """Where the log of replica b ends."""
+        status = self.status(self.b)
+        assert status is not None
+        return status.log_end
+
     def is_whole(self, master: Program, slave: Program) -> bool:
         """Two copies count."""
         told = self.status(master)

@@ -77,3 +77,32 @@ def test_consumers_follow_a_promotion(pair: Pair, driver: Driver, topic: str, gr
     seen = numbers(driver.ask(pair_at_b, "got", group, count=21, ms=40_000))
     assert seen == sorted([*numbered(20), *sent])
     driver.ask(pair_at_b, "stop", group)
+
+
+def test_clients_with_their_own_settings_find_the_new_master(
+    pair: Pair, driver: Driver, topic: str, group: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A producer and a consumer as Apache ships them: routes each 30 s, another try after 3 s."""
+    driver.ask(pair.cluster, "send", "sync", topic, 4, body="before")
+    driver.ask(pair.cluster, "subscribe", group, topic, group=group, defaults="yes")
+    assert len(driver.ask(pair.cluster, "got", group, count=4)) == 4
+    load = driver.start(pair.cluster, "send", "until", topic, 0, defaults="yes")
+    time.sleep(1.0)
+    pair.a.stop(kill=True)
+    recovery = pair.recover(pair.b, "promote", "broker-a/2", "--one-copy")
+    promoted = time.monotonic()
+    before = pair.stored()
+    wait_for(lambda: pair.stored() > before, "a Java producer that found the new master", 45.0)
+    sends_s = time.monotonic() - promoted
+    driver.ask(pair.cluster, "enough", topic)
+    told = load.result(60)
+    count = 4 + len(told["acked"])
+    found = driver.ask(pair.cluster, "got", group, count=count, ms=44_000)
+    reads_s = time.monotonic() - promoted
+    assert set(told["acked"]) <= set(numbers(found))
+    driver.ask(pair.cluster, "stop", group)
+    tell(
+        capsys,
+        f"Java clients with default settings: promoted after {recovery.first_ok_s:.1f} s, then the "
+        f"producer sent again after {sends_s:.0f} s, the consumer had all after {reads_s:.0f} s",
+    )

@@ -126,6 +126,7 @@ public class Scenarios {
     static void configure(ClientConfig c, Map<String, String> opt) {
         c.setNamesrvAddr(opt.get("namesrv"));
         c.setInstanceName("interop" + System.nanoTime());
+        if (opt.containsKey("defaults")) return;
         c.setPollNameServerInterval(1000);
         c.setHeartbeatBrokerInterval(1000);
     }
