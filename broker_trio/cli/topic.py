@@ -47,6 +47,7 @@ def perm_text(perm: int) -> str:
 @click.option("--cluster", default="", help="Only brokers of this cluster.")
 @click.option("--broker", type=BrokerName(), default="", help="Only the broker of this name.")
 @click.option("--order", is_flag=True, help="Keep queue numbers fixed for ordered messages.")
+@click.option("--attributes", default="", help="To set and remove: +message.type=FIFO,-other")
 @asks
 def create(
     *,
@@ -56,6 +57,7 @@ def create(
     cluster: str,
     broker: str,
     order: bool,
+    attributes: str,
     target: Target,
     as_json: bool,
 ) -> None:
@@ -68,7 +70,7 @@ def create(
         from broker_trio.model.topic import TopicConfig  # noqa: PLC0415
 
         config = TopicConfig(name, queues, queues, PERMS[perm], order=order)
-        return await known.admin.topics.put(config, cluster, broker)
+        return await known.admin.topics.put(config, cluster, broker, attributes=attributes)
 
     brokers = run(target, work, changes=True)
     if as_json:

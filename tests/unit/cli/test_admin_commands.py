@@ -51,6 +51,15 @@ def test_a_topic_is_changed_and_the_rest_is_left(cluster: Live, name: str) -> No
     assert "nothing to change" in cluster.run("topic", "change", name, code=2).stderr
 
 
+def test_a_topic_is_made_with_attributes(cluster: Live, name: str) -> None:
+    """A change leaves them; what no broker knows is refused with the names that there are."""
+    cluster.run("topic", "create", name, "--attributes", "+message.type=NORMAL")
+    (found,) = cluster.json("topic", "change", name, "--queues", "2")["brokers"]
+    assert found["attributes"] == {"message.type": "NORMAL"}
+    refused = cluster.run("topic", "create", name, "--attributes", "+colour=red", code=1)
+    assert "message.type" in refused.stderr
+
+
 def test_the_long_list_counts_what_is_in_each_topic(cluster: Live, name: str) -> None:
     filled(cluster, name)
     rows = {row["topic"]: row for row in cluster.json("topic", "list", "--long")["topics"]}
