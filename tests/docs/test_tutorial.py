@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -84,6 +85,7 @@ class Reader:
             assert program.stdout is not None
             seen = [line.strip() for _, line in zip(expected, program.stdout, strict=False)]
             if words[0] == "billing.py":
+                time.sleep(0.5)  # its last line comes before the acknowledgement
                 program.send_signal(signal.SIGINT)
             rest, complaints = program.communicate()
             late.cancel()
