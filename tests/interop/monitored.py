@@ -240,10 +240,10 @@ def monitored(folder: Path, history_s: float = HISTORY_S) -> Iterator[Monitored]
         address = stack.enter_context(prometheus(folder / "prometheus", told, drills))
         running = Monitored(told, address)
         for topic in ("orders", "bills"):
-            words = ("bench", "produce", topic, "--rate", "50", "--tasks", "4", "--seconds")
-            done = running.run(*words, "1", "--warm-up", "0")
+            words = ("bench", "produce", topic, "--rate", "50", "--tasks", "4", "--warm-up", "0")
+            done = running.run(*words, "--count", "20")
             assert done.returncode == 0, done.stderr
-            load = [*COMMAND, *words, "600", "-n", running.nameservers]
+            load = [*COMMAND, *words, "--seconds", "600", "-n", running.nameservers]
             stack.enter_context(child(load, folder / f"{topic}.log"))
         left = running.run("consume", "bills", "--group", "gone", "--from-first", "--count", "5")
         assert left.returncode == 0, left.stderr
