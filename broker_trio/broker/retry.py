@@ -32,8 +32,8 @@ from broker_trio.model.group import SubscriptionGroupConfig
 from broker_trio.model.hashes import tags_code
 from broker_trio.model.hosts import encode_host
 from broker_trio.model.message import (
-    PROPERTY_DELAY,
     OUR_DLQ_CAUSE,
+    PROPERTY_DELAY,
     PROPERTY_ORIGIN_MESSAGE_ID,
     PROPERTY_RETRY_TOPIC,
     PROPERTY_TAGS,
