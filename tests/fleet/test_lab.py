@@ -268,22 +268,28 @@ def test_wrong_words_are_told_what_there_is(lab: Lab, faults: Faults) -> None:
         lab.up(lab.plan)
 
 
-def test_a_host_joins_a_running_lab(lab: Lab) -> None:
-    """To scale out onto; last of this module, for the lab has it from now on."""
-    host = lab.add("broker-b0", "brokers")
-    assert (host.address, host.pair, host.broker_id) == ("10.86.0.14", "broker-b", 0)
-    assert pings(lab, "ns1", host.address)
-    assert lab.ssh("broker-b0", "hostname").stdout == "broker-b0\n"
-
-
 @pytest.mark.usefixtures("lab_can_run")
-def test_nothing_is_left_after_down() -> None:
-    """No process, mount, loop device, control group or file; and `down` again is no error."""
+def test_a_host_joins_and_nothing_is_left_after_down() -> None:
+    """By the command line: one more host to scale out onto; then no trace, and `down` again."""
     name = f"once-{os.getpid()}"
-    subprocess.run(broker_trio("up", "-n", "2", "--lab", name), check=True, capture_output=True)
+
+    def command(*words: str) -> str:
+        done = subprocess.run(
+            [*broker_trio(*words), "--lab", name], check=True, capture_output=True, text=True
+        )
+        return done.stdout
+
+    hosts = json.loads(command("up", "-n", "2", "--json"))
+    assert [(host["name"], host["address"]) for host in hosts] == [
+        ("ns1", "10.86.0.11"),
+        ("spare1", "10.86.0.12"),
+    ]
+    assert command("add", "broker-b0", "brokers") == "broker-b0 is up at 10.86.0.13\n"
+    assert pings(Lab(name), "ns1", "10.86.0.13")
+    assert Lab(name).ssh("broker-b0", "hostname").stdout == "broker-b0\n"
     assert len(leftovers(name)) > 3
     for _ in range(2):
-        subprocess.run(broker_trio("down", "--lab", name), check=True, capture_output=True)
+        assert command("down") == f"{name} is down\n"
         assert leftovers(name) == []
 
 

@@ -177,7 +177,7 @@ def row(lab: Lab, state: State) -> dict[str, Any]:
 @lab_option
 @told
 def add(*, name: str, group: str, lab_name: str) -> None:
-    """Boot one more host: a broker of a pair is called broker-c0, broker-c1."""
+    """Boot one more host. A pair's brokers are called broker-c0, broker-c1."""
     host = Lab(lab_name).add(name, group)
     click.echo(f"{host.name} is up at {host.address}")
 
@@ -197,7 +197,7 @@ def ssh(*, host: str, command: tuple[str, ...], lab_name: str) -> None:
 @lab_option
 @told
 def run(*, command: tuple[str, ...], lab_name: str) -> None:
-    """Run COMMAND of this machine in the lab's network: a client, a browser, a test."""
+    """Run COMMAND of this machine in the lab's network."""
     replace(Lab(lab_name).network_command(command))
 
 
@@ -226,7 +226,7 @@ def needs_(*, as_json: bool) -> None:
 @click.option("--mirror", default="", help="Debian mirror for the base.", metavar="URL")
 @told
 def base(*, mirror: str) -> None:
-    """Make the base of all hosts now, if it is not cached; prints where it is."""
+    """Make the base of all hosts now. Prints where it is; cached, it takes no time."""
     needs.check()
     click.echo(ensure_base(mirror, lambda text: click.echo(text, err=True)))
 

@@ -20,7 +20,10 @@ from broker_trio.ops.lab.plan import parse_size, size_text
 def cut(
     *, host: str, others: tuple[str, ...], one_way: bool, controller: bool, lab_name: str
 ) -> None:
-    """Cut HOST from OTHERS, or from all hosts; ssh from here goes on unless --controller."""
+    """Cut HOST from OTHERS, or from all hosts.
+
+    ssh from here goes on, unless --controller.
+    """
     for line in Faults(Lab(lab_name)).cut(host, *others, one_way=one_way, controller=controller):
         click.echo(f"cut {line}")
 
@@ -33,7 +36,10 @@ def cut(
 @lab_option
 @told
 def lose(*, host: str, percent: int, others: tuple[str, ...], one_way: bool, lab_name: str) -> None:
-    """Lose PERCENT of the packets between HOST and OTHERS, or all hosts."""
+    """Lose PERCENT of the packets from and to HOST.
+
+    Between it and OTHERS, or all hosts.
+    """
     Faults(Lab(lab_name)).lose(host, *others, percent=percent, one_way=one_way)
 
 
@@ -43,7 +49,10 @@ def lose(*, host: str, percent: int, others: tuple[str, ...], one_way: bool, lab
 @lab_option
 @told
 def limit(*, host: str, rate: str, lab_name: str) -> None:
-    """Narrow HOST's link to RATE (10mbit, 512kbit; none: no limit) in both directions."""
+    """Narrow HOST's link to RATE in both directions.
+
+    10mbit, 512kbit; none: no limit.
+    """
     Faults(Lab(lab_name)).limit(host, rate)
 
 
@@ -53,7 +62,10 @@ def limit(*, host: str, rate: str, lab_name: str) -> None:
 @lab_option
 @told
 def stall(*, host: str, unit: str, lab_name: str) -> None:
-    """Stop HOST in the middle of what it does; `resume` or `heal` lets it go on."""
+    """Stop HOST in the middle of what it does.
+
+    `resume` or `heal` lets it go on.
+    """
     Faults(Lab(lab_name)).stall(host, unit)
 
 
@@ -95,7 +107,10 @@ def fill(*, host: str, volume: str, leave: str, lab_name: str) -> None:
 @lab_option
 @told
 def clock(*, host: str, shift: str, lab_name: str) -> None:
-    """Set HOST's clock off by SHIFT seconds (+30, -3600), for what starts from now on."""
+    """Set HOST's clock off by SHIFT seconds (+30, -3600).
+
+    Seen by what starts from now on.
+    """
     Faults(Lab(lab_name)).clock(host, shift)
     click.echo("ssh sessions see it now, a service after its restart")
 
@@ -105,7 +120,10 @@ def clock(*, host: str, shift: str, lab_name: str) -> None:
 @lab_option
 @told
 def heal(*, hosts: tuple[str, ...], lab_name: str) -> None:
-    """Undo cuts, losses, limits, stalls, full disks and wrong clocks of HOSTS, or of all."""
+    """Undo the faults of HOSTS, or of all.
+
+    Cuts, losses, limits, stalls, full disks, wrong clocks. Hosts that are off stay off.
+    """
     Faults(Lab(lab_name)).heal(*hosts)
 
 

@@ -1,0 +1,77 @@
+"""`lab` where there is none, or can be none: everything that is missing, and what to type next."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from broker_trio.cli.lab import needs
+from broker_trio.cli.lab.command import lab
+from broker_trio.cli.lab.connect import find_holder
+from broker_trio.ops.lab.plan import LabError
+
+
+@pytest.fixture(autouse=True)
+def no_labs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user who never had a lab."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Linux without the programs, for a user without rights."""
+    monkeypatch.setattr(needs.sys, "platform", "linux")
+    monkeypatch.setattr(needs.shutil, "which", lambda name, path: None)
+    monkeypatch.setattr(needs.os, "geteuid", lambda: 1000)
+
+
+@pytest.mark.usefixtures("bare")
+def test_all_that_is_missing_is_said_at_once_with_its_packages() -> None:
+    with pytest.raises(LabError) as refused:
+        needs.check()
+    for lack in ("root: this is user 1000", "systemd-nspawn (package systemd-container)", "nft "):
+        assert lack in refused.value.message
+    assert refused.value.advice == (
+        "apt-get install --no-install-recommends debootstrap e2fsprogs iproute2 nftables "
+        "openssh-client systemd systemd-container util-linux"
+    )
+
+
+@pytest.mark.usefixtures("bare")
+def test_up_refuses_and_leaves_nothing(tmp_path: Path) -> None:
+    done = CliRunner().invoke(lab, ["up", "-n", "2"])
+    assert done.exit_code == 1
+    assert "a lab cannot run here; missing: root" in done.output
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("bare")
+def test_needs_is_for_programs_too() -> None:
+    done = CliRunner().invoke(lab, ["needs", "--json"])
+    told = json.loads(done.output)
+    assert (done.exit_code, "debootstrap" in told["packages"]) == (1, True)
+
+
+def test_commands_without_a_lab_name_the_next_one() -> None:
+    for words in (["list"], ["ssh", "ns1"], ["cut", "ns1"], ["poweroff", "ns1"], ["heal"]):
+        done = CliRunner().invoke(lab, words)
+        assert done.exit_code == 1, done.output
+        assert "no lab 'lab' is up" in done.output
+        assert "next: broker-trio lab up" in done.output
+
+
+def test_an_inventory_without_a_lab_is_empty() -> None:
+    done = CliRunner().invoke(lab, ["list", "--inventory"])
+    told = json.loads(done.output)
+    assert (told["brokers"], told["_meta"]) == ({"hosts": []}, {"hostvars": {}})
+
+
+def test_words_that_do_not_go_together_are_wrong_usage() -> None:
+    assert "does not go with --pairs" in CliRunner().invoke(lab, ["up", "-n2", "--pairs=1"]).output
+    assert CliRunner().invoke(lab, ["up", "--volume", "data"]).exit_code == 1
+
+
+def test_a_folder_without_a_lab_has_no_holder(tmp_path: Path) -> None:
+    assert find_holder(tmp_path) == 0
