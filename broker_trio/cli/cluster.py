@@ -7,7 +7,15 @@ import click
 from broker_trio.cli.access import Cluster, Target, asks, run
 from broker_trio.cli.failures import Failure
 from broker_trio.cli.names import BrokerName
-from broker_trio.cli.output import Column, Styled, make_table, print_facts, print_json, print_table
+from broker_trio.cli.output import (
+    Column,
+    Styled,
+    bytes_text,
+    make_table,
+    print_facts,
+    print_json,
+    print_table,
+)
 from broker_trio.cli.times import now_ms, span_text
 from broker_trio.cli.watch import Moved, Watch, show, watch_options
 
@@ -15,13 +23,14 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from broker_trio.client.admin.brokers import Replica
+    from broker_trio.client.admin.hosts import NameserverTable
 
 DISK_WARN, DISK_FAIL = 0.75, 0.9
 
 
 @click.group()
 def cluster() -> None:
-    """List brokers and nameservers, look at one, change its settings, drain it."""
+    """List brokers and nameservers, look at one, set it, drain it."""
 
 
 @cluster.command("list")
@@ -145,7 +154,7 @@ def nameservers(*, target: Target, as_json: bool) -> None:
         else (
             row["nameserver"],
             row["brokers"],
-            row["topics"],
+            topics_text(row["topics"], row["system_topics"]),
             Styled("; ".join(row["missing"]), "warn") if row["missing"] else Styled("same", "ok"),
         )
         for row in rows
@@ -153,6 +162,24 @@ def nameservers(*, target: Target, as_json: bool) -> None:
     print_table("", (Column("nameserver", "whole"), "brokers", "topics", "compared"), shown)
     if all("error" in row for row in rows):
         raise Failure("no nameserver answered", "broker-trio doctor")
+
+
+def topics_text(topics: int, system: int) -> str:
+    """`3 +9 system`: those that users made, and those that every cluster has."""
+    return f"{topics - system} +{system} system" if system else str(topics)
+
+
+def system_of(table: "NameserverTable") -> list[str]:
+    """The topics of a nameserver that no user made."""
+    from broker_trio.model.names import is_dlq, is_retry, is_system_topic  # noqa: PLC0415
+
+    brokers = {name for name, _, _ in table.replicas}
+    return [
+        topic
+        for topic in table.topics
+        if is_system_topic(topic) or is_retry(topic) or is_dlq(topic) or topic in brokers
+        or topic.endswith("_REPLY_TOPIC")
+    ]  # fmt: skip
 
 
 async def nameservers_of(cluster: Cluster) -> list[dict[str, Any]]:
@@ -178,6 +205,7 @@ async def nameservers_of(cluster: Cluster) -> list[dict[str, Any]]:
                 "nameserver": address,
                 "brokers": len(table.replicas),
                 "topics": len(table.topics),
+                "system_topics": len(system_of(table)),
                 "missing": missing,
             }
         )
@@ -186,14 +214,41 @@ async def nameservers_of(cluster: Cluster) -> list[dict[str, Any]]:
 
 @cluster.command()
 @click.argument("broker", type=BrokerName())
+@click.option("--all", "every", is_flag=True, help="All that it tells, as it tells it.")
 @asks
-def info(*, broker: str, target: Target, as_json: bool) -> None:
+def info(*, broker: str, every: bool, target: Target, as_json: bool) -> None:
     """Print the runtime information of BROKER.
 
-    BROKER is a name, or host:port.
+    BROKER is a name, or host:port. In short; all of it with --all or --json.
     """
     found = run(target, lambda cluster: cluster.admin.statistics.runtime(broker))
-    print_settings(found, as_json=as_json)
+    if every or as_json:
+        print_settings(found, as_json=as_json)
+    else:
+        print_facts(in_short(found))
+
+
+def in_short(found: dict[str, str]) -> list[tuple[str, str]]:
+    """What people look for in runtime information; what a broker does not tell is left out."""
+    from broker_trio.client.admin.statistics import Summary  # noqa: PLC0415
+
+    told, now = Summary.of(found), now_ms()
+    begin, end = found.get("commitLogMinOffset", ""), found.get("commitLogMaxOffset", "")
+    held = int(end) - int(begin) if begin.isdecimal() and end.isdecimal() else None
+    behind = None if told.behind_bytes is None else bytes_text(told.behind_bytes)
+    rows: list[tuple[str, object]] = [
+        ("version", told.version or None),
+        ("up", span_text((now - told.boot_ms) / 1_000) if told.boot_ms else None),
+        ("takes messages", {"true": "yes", "false": "no"}.get(found.get("brokerActive", ""))),
+        ("in/s", told.puts_per_s),
+        ("out/s", told.gets_per_s),
+        ("stored today", told.puts_today),
+        ("read today", told.gets_today),
+        ("commit log", None if held is None else f"{bytes_text(held)}, {begin} to {end}"),
+        ("disk used", disk_cell(told.disk_used_ratio).text or None),
+        ("behind the log", behind),
+    ]
+    return [(name, str(value)) for name, value in rows if value is not None]
 
 
 @cluster.command()

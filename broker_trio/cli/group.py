@@ -1,6 +1,7 @@
 """`broker-trio group`: consumer groups made, changed, listed, and how far behind they are."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -26,7 +27,10 @@ DONE: Final = "done "
 
 @click.group()
 def group() -> None:
-    """Create, list, describe, change and delete consumer groups; see how far behind they are."""
+    """Create, list, describe, change and delete consumer groups.
+
+    And see how far behind they are.
+    """
 
 
 # -- changing ------------------------------------------------------------------------------------
@@ -49,7 +53,7 @@ def create(
     target: Target,
     as_json: bool,
 ) -> None:
-    """Create a consumer group on every master that is not excluded."""
+    """Create a consumer group on every master."""
 
     async def work(known: Cluster) -> list[str]:
         from broker_trio.model.group import SubscriptionGroupConfig  # noqa: PLC0415
@@ -132,7 +136,10 @@ def show_configs(
 @click.option("--yes", is_flag=True, help="Delete although members are online or messages wait.")
 @asks
 def delete(*, name: str, keep_offsets: bool, yes: bool, target: Target, as_json: bool) -> None:
-    """Delete a group and its offsets on every broker. Its dead letters stay."""
+    """Delete a group and its offsets on every broker.
+
+    Its dead letters stay.
+    """
 
     async def look(cluster: Cluster) -> tuple[int, int]:
         await cluster.admin.groups.configs(name)
@@ -227,6 +234,7 @@ def describe(*, name: str, target: Target, as_json: bool) -> None:
 @click.argument("name", type=GroupName(), required=False)
 @click.option("--topic", type=TopicName(), default="", help="Only this topic.")
 @click.option("--queues", is_flag=True, help="Each queue of the group.")
+@click.option("--all", "every", is_flag=True, help="Empty retry topics, too.")
 @watch_options
 @asks
 def lag(
@@ -234,6 +242,7 @@ def lag(
     name: str | None,
     topic: str,
     queues: bool,
+    every: bool,
     every_s: float | None,
     times: int | None,
     target: Target,
@@ -260,7 +269,7 @@ def lag(
     watch = Watch(
         look,
         lag_tree,
-        queues_table if queues else lag_table,
+        partial(queues_table if queues else lag_table, every=every),
         lag_numbers,
     )
     show(target, watch, as_json=as_json, every_s=every_s, times=times)
@@ -309,9 +318,11 @@ def lag_tree(lags: "Mapping[str, Lag]") -> dict[str, Any]:
     return {"groups": groups}
 
 
-def lag_table(lags: "Mapping[str, Lag]", moved: Moved) -> "RenderableType":
-    """One line a topic of a group; those that wait first."""
+def lag_table(lags: "Mapping[str, Lag]", moved: Moved, *, every: bool = True) -> "RenderableType":
+    """One line a topic of a group; those that wait first. `every`: empty retry topics, too."""
     from rich.console import Group  # noqa: PLC0415
+
+    from broker_trio.model.names import is_retry  # noqa: PLC0415
 
     now = now_ms()
     rows: list[tuple[object, ...]] = []
@@ -319,6 +330,7 @@ def lag_table(lags: "Mapping[str, Lag]", moved: Moved) -> "RenderableType":
         (name, topic, part)
         for name, each in lags.items()
         for topic, part in each.by_topic().items()
+        if every or part.messages or not is_retry(topic)
     ]
     for name, topic, part in sorted(parts, key=lambda each: -each[2].messages):
         place = max((each.last_timestamp for each in part.queues.values()), default=0)
@@ -351,9 +363,12 @@ def lag_table(lags: "Mapping[str, Lag]", moved: Moved) -> "RenderableType":
     return Group(table, *problem_lines(problems))
 
 
-def queues_table(lags: "Mapping[str, Lag]", moved: Moved) -> "RenderableType":
-    """One line a queue."""
+def queues_table(
+    lags: "Mapping[str, Lag]", moved: Moved, *, every: bool = True
+) -> "RenderableType":
+    """One line a queue. `every`: those of empty retry topics, too."""
     from broker_trio.client.admin.offsets import behind  # noqa: PLC0415
+    from broker_trio.model.names import is_retry  # noqa: PLC0415
 
     now = now_ms()
     rows: list[tuple[object, ...]] = [
@@ -370,6 +385,7 @@ def queues_table(lags: "Mapping[str, Lag]", moved: Moved) -> "RenderableType":
         )
         for name, each in lags.items()
         for queue, place in each.queues.items()
+        if every or behind(place) or not is_retry(queue.topic)
     ]
     columns: tuple[str, ...] = (
         "group",

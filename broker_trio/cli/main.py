@@ -67,7 +67,8 @@ def cli() -> None:
     """A message broker and nameserver that RocketMQ clients use unmodified.
 
     \b
-    Exit codes: 0 ok, 1 failed, 2 usage, 3 refused by a guard, 4 unreachable, 5 outcome unknown.
+    Exit codes: 0 ok, 1 failed, 2 usage, 3 refused by a guard,
+                4 unreachable, 5 outcome unknown.
     Completion: eval "$(broker-trio completion bash)", or zsh, or fish.
     """
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from broker_trio.cli.output import json_option, print_json, print_table
+from broker_trio.cli.output import json_option, print_facts, print_json, print_table
 from broker_trio.cli.sim_many import names_for, run_many
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def sim(
 
         log_to_stderr(as_json=False)
     for each in range(seed, seed + count):
-        show_run(scenario, each, logs=logs, as_json=as_json)
+        show_run(scenario, each, logs=logs, as_json=as_json, alone=count == 1)
 
 
 def show_scenarios(*, as_json: bool) -> None:
@@ -80,8 +80,8 @@ def summary_of(function: object) -> str:
     return (function.__doc__ or "").strip().partition("\n")[0]
 
 
-def show_run(scenario: str, seed: int, *, logs: bool, as_json: bool) -> None:
-    """Run one seed and print its numbers."""
+def show_run(scenario: str, seed: int, *, logs: bool, as_json: bool, alone: bool) -> None:
+    """Run one seed and print its numbers; a table where it is `alone`, else a line."""
     began = time.monotonic()
     result = replay(scenario, seed, logs=logs)
     numbers = result.value._asdict() if hasattr(result.value, "_asdict") else {}
@@ -97,6 +97,10 @@ def show_run(scenario: str, seed: int, *, logs: bool, as_json: bool) -> None:
     }
     if as_json:
         print_json(figures)
+        return
+    if alone:
+        print_facts([(name, value) for name, value in figures.items() if name != "trace"])
+        click.echo(f"\nagain, event by event: broker-trio sim {scenario} --seed {seed} --logs")
         return
     counts = "".join(f", {name} {count}" for name, count in numbers.items())
     click.echo(

@@ -1,5 +1,6 @@
 """The HTTP door of a program: /metrics, /livez, /readyz on Hypercorn's Trio worker.
 
+    GET /          these paths
     GET /livez     200 while the event loop answers at all
     GET /readyz    200 when the program serves, else 503; JSON either way:
                    {"ready": false, "reasons": ["recovering the store"],
@@ -38,9 +39,12 @@ class Readiness(NamedTuple):
     progress: Mapping[str, float] = {}
 
     def to_json(self) -> bytes:
-        return msgspec.json.encode(
-            {"ready": self.ready, "reasons": self.reasons, "progress": dict(self.progress)}
-        )
+        return (
+            msgspec.json.encode(
+                {"ready": self.ready, "reasons": self.reasons, "progress": dict(self.progress)}
+            )
+            + b"\n"
+        )  # for a person's terminal
 
 
 class Observed(NamedTuple):
@@ -55,6 +59,9 @@ def application(observed: Observed) -> "Starlette":
     from starlette.applications import Starlette  # noqa: PLC0415 - see the module's theory
     from starlette.responses import Response  # noqa: PLC0415
     from starlette.routing import Route  # noqa: PLC0415
+
+    async def paths(_request: "Request") -> "Response":
+        return Response("/livez\n/readyz\n/metrics\n", media_type="text/plain")
 
     async def livez(_request: "Request") -> "Response":
         return Response("alive\n", media_type="text/plain")
@@ -73,6 +80,7 @@ def application(observed: Observed) -> "Starlette":
 
     return Starlette(
         routes=[
+            Route("/", paths),
             Route("/livez", livez),
             Route("/readyz", readyz),
             Route("/metrics", metrics),

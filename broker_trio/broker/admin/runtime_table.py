@@ -13,6 +13,7 @@ the forms below are a contract; mqadmin and the dashboard read parts of them:
 from collections.abc import Iterable
 from typing import Final
 
+from broker_trio import __version__
 from broker_trio.broker.schedule import Progress
 from broker_trio.broker.stats import PUT_TIME, BrokerStats
 from broker_trio.runtime.seams import Usage
@@ -124,6 +125,7 @@ def storage(store: Store, usage: Usage, earliest_ms: int) -> dict[str, str]:
 def process(boot_timestamp_ms: int, uptime_s: int, *, active: bool) -> dict[str, str]:
     """The program itself. There are no thread pools: their queues are empty."""
     table = {
+        "brokerTrioVersion": __version__,  # Apache's have none: who asks knows that we are not it
         "brokerVersionDesc": VERSION_NAME,
         "brokerVersion": str(OUR_VERSION),
         "bootTimestamp": str(boot_timestamp_ms),

@@ -99,7 +99,10 @@ def produce(
     nameservers: tuple[str, ...],
     timeout_s: float,
 ) -> None:
-    """Send to TOPIC from many tasks; each send once, errors are counted by cause."""
+    """Send to TOPIC from many tasks, each message once.
+
+    Errors are counted by cause.
+    """
     from broker_trio.cli.bench.show import Part  # noqa: PLC0415
 
     if rate and expected_ms:
@@ -149,7 +152,10 @@ def consume(
     nameservers: tuple[str, ...],
     timeout_s: float,
 ) -> None:
-    """Consume TOPIC as a group of its own, from the first message to its end."""
+    """Consume TOPIC from its first message to its end.
+
+    As a group of its own, which is deleted at the end, unless --group names one.
+    """
     from broker_trio.cli.bench.show import Part  # noqa: PLC0415
 
     async def work(mq: "Client") -> "Part":
@@ -167,8 +173,9 @@ def consume(
             age_s = time.time() - record.store_timestamp_ms / 1_000
             consuming.arrived(len(record.body), max(age_s, 0.0))
 
+        name = group or unique_group()
+
         async def load() -> None:
-            name = group or unique_group()
             subscription = mq.subscribe(topic, group=name, start="first", concurrency=tasks)
             async with subscription as sub, trio.open_nursery() as nursery:
                 nursery.start_soon(sub.each, handle)
@@ -176,7 +183,9 @@ def consume(
                 nursery.cancel_scope.cancel()
 
         await watched(load, meter, seconds)
-        return Part("messages", meter, [("since stored", "service")], {})
+        if not group:
+            await forget(mq, name)
+        return Part("messages", meter, [("age when read", "service")], {})
 
     part = run_connected(Target(nameservers, timeout_s), work, client_options(timeout_s))
     tell("consume", topic, [part], {"tasks": tasks}, hdr_path, as_json=as_json)
@@ -202,7 +211,9 @@ def e2e(
     nameservers: tuple[str, ...],
     timeout_s: float,
 ) -> None:
-    """Send to TOPIC and consume it in one process: how long until a message is there.
+    """Measure how long a message takes to its consumer.
+
+    Sends to TOPIC and consumes it in one process.
 
     Without --rate it measures a system at its limit: give a rate below that.
     """
@@ -219,7 +230,8 @@ def e2e(
 
         run = unique_group().rpartition("-")[2]
         await mq.send(topic, stamped(Stamp("hello", 0, 0), plan.size))  # makes the topic
-        subscription = mq.subscribe(topic, group=unique_group(), start="last", concurrency=tasks)
+        name = unique_group()
+        subscription = mq.subscribe(topic, group=name, start="last", concurrency=tasks)
         async with subscription as sub, trio.open_nursery() as nursery:
             producing = producing_of(
                 mq, topic, plan, lambda sent, due: stamped(Stamp(run, sent, due), plan.size)
@@ -239,6 +251,7 @@ def e2e(
             nursery.start_soon(sub.each, handle)
             await watched(load, meter, plan.seconds, lambda: tail_of(producing))
             nursery.cancel_scope.cancel()
+        await forget(mq, name)
         kinds = [("from sent", "service"), *([("from due", "due")] if rate else [])]
         missing = max(sends.messages + sends.warm_messages - delivering.delivered, 0)
         return [
@@ -285,6 +298,17 @@ def unique_group() -> str:
     from broker_trio.runtime.ambient import fresh_entropy  # noqa: PLC0415
 
     return f"{GROUP}-{fresh_entropy().getrandbits(48):012x}"
+
+
+async def forget(mq: "Client", group: str) -> None:
+    """Delete a group that only this run needed, with its offsets; say so where that fails."""
+    from broker_trio.client.errors import ClientError  # noqa: PLC0415
+
+    try:
+        await mq.admin.groups.delete(group, offsets=True)
+    except ClientError as error:
+        advice = f"broker-trio group delete {group} --yes"
+        click.echo(f"group {group} was not deleted: {error}\n next: {advice}", err=True)
 
 
 def producing_of(

@@ -37,7 +37,9 @@ def doctor(
     target: Target,
     as_json: bool,
 ) -> None:
-    """Look for what is wrong with the cluster and this host; each with cause and next command.
+    """Look for what is wrong with the cluster and this host.
+
+    Each with its cause and the next command.
 
     Ports are tried from here, and each broker tells how it reaches its nameservers.
     """
@@ -53,7 +55,9 @@ def doctor(
     if as_json:
         print_json(tree_of(findings))
     else:
-        console().print(report(lines_of(findings, every=every)))
+        lines = lines_of(findings, every=every)
+        console().print(report(lines))
+        verdict = Verdict.of(lines)  # what is counted is what is seen
     if not reached:
         asked = ", ".join(target.nameservers)
         raise NobodyReached(f"no nameserver answered: {asked}", "broker-trio up, or -n HOST:PORT")

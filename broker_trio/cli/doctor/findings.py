@@ -37,7 +37,7 @@ class Verdict(NamedTuple):
     fail: int
 
     @classmethod
-    def of(cls, findings: Iterable[Finding]) -> "Verdict":
+    def of(cls, findings: "Iterable[Finding | Line]") -> "Verdict":
         levels = [finding.level for finding in findings]
         return cls(*(levels.count(level) for level in WEIGHT))
 
@@ -45,6 +45,7 @@ class Verdict(NamedTuple):
     def text(self) -> str:
         """`9 ok, 1 warning, 2 failures`."""
         parts = [f"{self.ok} ok"]
+        parts += [_count(self.info, "note")] if self.info else []
         parts += [_count(self.warn, "warning")] if self.warn else []
         parts += [_count(self.fail, "failure")] if self.fail else []
         return ", ".join(parts)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import Final
 
+from broker_trio.cli.cluster import system_of, topics_text
 from broker_trio.cli.doctor.findings import Finding
 from broker_trio.cli.doctor.seen import BrokerSeen, ClusterSeen, NameserverSeen
 from broker_trio.cli.output import bytes_text
@@ -48,7 +49,8 @@ def nameservers(seen: ClusterSeen) -> Iterator[Finding]:
             yield Finding("fail", "nameserver", each.address, f"no answer: {each.error}", advice)
             continue
         assert each.table is not None, "who answered has a table"
-        count = f"{len(each.table.replicas)} brokers, {len(each.table.topics)} topics"
+        topics = topics_text(len(each.table.topics), len(system_of(each.table)))
+        count = f"{len(each.table.replicas)} brokers, {topics} topics"
         yield Finding("ok", "nameserver", each.address, count)
         yield from doors_of(each.address, each)
 
@@ -90,7 +92,9 @@ def doors_of(label: str, each: NameserverSeen | BrokerSeen) -> Iterator[Finding]
     }
     for door in each.doors:
         if not door.error:
-            yield Finding("ok", "port", f"{label} {door.name}", door.address)
+            yield Finding(
+                "ok", "port", f"{label} {door.name} :{port_of(door.address)}", door.address
+            )
         elif not each.error:
             text = f"{door.address}: {door.error}; {losses[door.name]}"
             advice = f"on its host: ss -ltn | grep {port_of(door.address)}, then its firewall"
@@ -235,7 +239,7 @@ def files(seen: ClusterSeen) -> Iterator[Finding]:
 
 def files_of(label: str, used: int, limit: int) -> Finding:
     """One process's limit. -1: none, or not known."""
-    advice = "LimitNOFILE=1048576 in its systemd unit, then restart it"
+    advice = "LimitNOFILE=1048576 in its systemd unit, or ulimit -n 65536; then restart it"
     if limit < 0:
         return Finding("ok", "open files", label, "no limit")
     text = f"{used} of {limit} in use" if used >= 0 else f"{limit} allowed"

@@ -71,7 +71,7 @@ def check(
     fault_wall_ms: int | None,
     as_json: bool,
 ) -> None:
-    """Judge ledgers of writers and readers: lost, duplicated, out of order, and for how long.
+    """Judge ledgers: lost, duplicated, out of order, how long.
 
     \b
     Exit codes: 0 pass, 1 a promise was broken, 5 inconclusive.

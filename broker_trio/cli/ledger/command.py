@@ -97,7 +97,7 @@ def write(
     nameservers: tuple[str, ...],
     timeout_s: float,
 ) -> None:
-    """Send numbered messages to TOPIC and record each attempt and what became of it.
+    """Send numbered messages and record what becomes of each.
 
     Runs until --count, --seconds, Ctrl-C or SIGTERM; what is in flight is waited for. --timeout is
     for one send. Failures are recorded, they do not end it.
@@ -156,7 +156,10 @@ def read(
     nameservers: tuple[str, ...],
     timeout_s: float,
 ) -> None:
-    """Read every queue of TOPIC from its first message to its end and record what is there."""
+    """Read every queue of TOPIC and record what is there.
+
+    Each from its first message to its end.
+    """
     from broker_trio.ops.ledger.read import LedgerReader  # noqa: PLC0415
     from broker_trio.ops.ledger.through_client import GROUP, TopicSource  # noqa: PLC0415
     from broker_trio.runtime.ambient import fresh_entropy  # noqa: PLC0415

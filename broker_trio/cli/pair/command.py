@@ -228,7 +228,10 @@ def status(
 @click.option("--reason", default="", help="Accept that a silent replica may have known more.")
 @acts
 def adopt(*, reason: str, how: "How") -> None:
-    """Tell nameservers without records what everybody else knows: a new cluster, or a loss."""
+    """Tell nameservers without records what the others know.
+
+    For a new cluster, or after a loss.
+    """
     from broker_trio.cli.pair.adopt import adopt_all  # noqa: PLC0415
 
     adopt_all(how, reason)

@@ -40,7 +40,7 @@ class Summary(NamedTuple):
         """Taken out of runtime information, of our brokers or Apache's."""
         moved = info.get("getTransferredTps", info.get("getTransferedTps", ""))
         return cls(
-            version=info.get("brokerVersionDesc", ""),
+            version=version_of(info),
             puts_per_s=first_number(info.get("putTps", "")),
             gets_per_s=first_number(moved),
             puts_today=_int(info.get("msgPutTotalTodayNow", "")),
@@ -49,6 +49,12 @@ class Summary(NamedTuple):
             behind_bytes=_int(info.get("dispatchBehindBytes", "")),
             boot_ms=_int(info.get("bootTimestamp", "")),
         )
+
+
+def version_of(info: Mapping[str, str]) -> str:
+    """`0.1.0 (as V5_3_4)` of ours, `V5_3_4` of Apache's: what it is, and what it speaks as."""
+    spoken, ours = info.get("brokerVersionDesc", ""), info.get("brokerTrioVersion", "")
+    return f"{ours} (as {spoken})" if ours else spoken
 
 
 def first_number(text: str, *, digits: int = 1) -> float | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from click.shell_completion import BashComplete
 
+from broker_trio import __version__
 from broker_trio.cli.main import cli
 from tests.unit.client.admin.cluster import Running
 
@@ -186,6 +187,18 @@ def test_places_are_copied_and_found_by_time(cluster: Live, name: str) -> None:
     assert [q["offset"] for q in cluster.json("offset", "find", name, "1h")["queues"]] == [0]
 
 
+def test_empty_retry_topics_are_not_shown_to_people(cluster: Live, name: str) -> None:
+    """A group's retry topic is a row only while something waits in it, or with --all."""
+    filled(cluster, name, queues=1)
+    consumed(cluster, name, name, 1)
+    retry = f"%RETRY%{name}"
+    told = {row["topic"] for row in cluster.json("group", "lag", name)["groups"][0]["queues"]}
+    for queues in ([], ["--queues"]):
+        assert retry not in cluster.run("group", "lag", name, *queues).stdout
+        every = cluster.run("group", "lag", name, "--all", *queues).stdout
+        assert (retry in every) == (retry in told)
+
+
 # -- messages ------------------------------------------------------------------------------------
 
 
@@ -280,7 +293,11 @@ def test_brokers_nameservers_and_settings(cluster: Live) -> None:
     assert changed == {"longPollingEnable": "true"}
     result = cluster.run("cluster", "config", "broker-a", "--set", "brokerName=x", code=1)
     assert "read at start only" in result.stderr
-    assert "brokerVersionDesc" in cluster.run("cluster", "info", cluster.broker).stdout
+    told = cluster.run("cluster", "info", cluster.broker).stdout
+    assert f"{__version__} (as V5_3_4)" in told
+    assert len(told.splitlines()) == 10
+    assert "brokerVersionDesc" in cluster.run("cluster", "info", cluster.broker, "--all").stdout
+    assert " system" in cluster.run("cluster", "nameservers").stdout
 
 
 def test_a_broker_is_drained_and_comes_back(cluster: Live) -> None:

@@ -2,8 +2,10 @@
 
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import msgspec
 import pytest
 import structlog
@@ -135,3 +137,26 @@ def test_every_command_can_be_imported_and_helps() -> None:
 def test_an_unknown_command_is_a_usage_error() -> None:
     """Exit code 2."""
     assert CliRunner().invoke(cli, ["tipoc"]).exit_code == 2
+
+
+def test_help_fits_a_terminal() -> None:
+    """No line is longer than 80 columns, and no command's text is cut in its group's list."""
+    for words, command in every_command(cli, []):
+        result = CliRunner().invoke(cli, [*words, "--help"], env={"COLUMNS": "80"})
+        assert [line for line in result.stdout.splitlines() if len(line) > 80] == []
+        if isinstance(command, click.Group) and words != ["lab"]:
+            listed = result.stdout.partition("Commands:")[2]
+            assert [line for line in listed.splitlines() if line.endswith("...")] == [], words
+    assert all(len(text) <= 60 for _, text in COMMANDS.values())
+
+
+def every_command(
+    command: click.Command, words: list[str]
+) -> Iterator[tuple[list[str], click.Command]]:
+    yield words, command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner is not None
+            yield from every_command(inner, [*words, name])

@@ -72,6 +72,15 @@ def test_count_runs_one_seed_after_the_other() -> None:
     assert (result.exit_code, result.stdout) == (1, "")
 
 
+def test_one_run_is_a_table() -> None:
+    """A number a line for people, its verdict first; several runs have a line each."""
+    words = ["sim", HERE + "wanderer", "--seed", "4"]
+    lines = CliRunner().invoke(cli, words).stdout.splitlines()
+    assert [line.split() for line in lines[1:3]] == [["seed", "4"], ["verdict", "passed"]]
+    several = CliRunner().invoke(cli, [*words, "--count", "2"]).stdout.splitlines()
+    assert [line.split(": ")[1][:6] for line in several] == ["passed", "passed"]
+
+
 def test_many_runs_are_summed_up() -> None:
     """One scenario's sums and the total; an unknown name is a usage error."""
     words = ["sim", "send_and_pull", "--seed", "3", "--seeds", "2", "--json"]

@@ -61,7 +61,9 @@ async def test_the_door_answers_on_a_free_port_and_stops_when_cancelled(
     assert not address.endswith(":0")
     assert (await get(address, "/livez"))[0] == 200
 
+    assert (await get(address, "/"))[2] == b"/livez\n/readyz\n/metrics\n"
     status, headers, body = await get(address, "/readyz")
+    assert body.endswith(b"}\n")
     assert (status, headers["content-type"]) == (503, "application/json")
     assert msgspec.json.decode(body) == {
         "ready": False,
