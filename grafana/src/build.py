@@ -95,6 +95,8 @@ class Dashboard:
     _x: int = 0
     _y: int = 0
     _height: int = 0
+    _inner: int = 0
+    _short_x: int = WIDTH
 
     def row(self, title: str) -> None:
         self._wrap()
@@ -232,15 +234,22 @@ class Dashboard:
         self._add(panel, width, height)
 
     def _add(self, panel: Json, width: int, height: int) -> None:
+        """Beside the last panel, else below the shorter ones of this line, else on a new line."""
         if self._x + width > WIDTH:
-            self._wrap()
-        place = {"x": self._x, "y": self._y, "w": width, "h": height}
+            if self._short_x + width <= WIDTH and self._inner + 2 * height <= self._height:
+                self._x, self._inner = self._short_x, self._inner + height
+            else:
+                self._wrap()
+        place = {"x": self._x, "y": self._y + self._inner, "w": width, "h": height}
         self.panels.append({"id": len(self.panels) + 1, "gridPos": place, **panel})
+        if height < self._height and self._short_x == WIDTH:
+            self._short_x = self._x
         self._x += width
         self._height = max(self._height, height)
 
     def _wrap(self) -> None:
         self._x, self._y, self._height = 0, self._y + self._height, 0
+        self._inner, self._short_x = 0, WIDTH
 
     def to_json(self) -> Json:
         return {
