@@ -77,7 +77,7 @@ class Monitored:
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         """One `broker-trio` command against it."""
         return subprocess.run(
-            [*COMMAND, *words], capture_output=True, text=True, timeout=60, check=False,
+            [*COMMAND, *words], capture_output=True, text=True, timeout=180, check=False,
             env={**environ, "BROKER_TRIO_NAMESERVER": self.nameservers},
         )  # fmt: skip
 

@@ -6,6 +6,7 @@ only combinations that exist are offered, and under each of them no panel may be
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from tests.interop.monitored import FIXED, Monitored, monitored
 
 BOARDS = sorted((ROOT / "grafana/dashboards").glob("*.json"))
 ALL = ".*"
+CALM_S = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +74,8 @@ def test_the_rules_evaluate_and_a_healthy_pair_pages_nobody(running: Monitored) 
     assert [rule["name"] for rule in rules if rule["health"] != "ok"] == []
     texts = [one["annotations"] for one in running.ask("alerts")["alerts"]]
     assert not any("error expanding" in text for one in texts for text in one.values())
-    firing = running.firing()
-    assert [name for name, severity in firing.items() if severity == "page"] == []
-    assert "Watchdog" in firing
+    deadline = time.monotonic() + CALM_S
+    while "page" in running.firing().values():  # what the start stirred up calms down
+        assert time.monotonic() < deadline, running.firing()
+        time.sleep(1)
+    assert "Watchdog" in running.firing()
