@@ -339,7 +339,10 @@ class Mallory:
 
     async def _talk(self, stream: trio.abc.Stream) -> None:
         async with stream:
-            self.heard.append(bytes(await stream.receive_some(8)))
+            report = b""
+            while len(report) < wire.REPORT_BYTES:  # a read may bring less
+                report += await stream.receive_some(wire.REPORT_BYTES - len(report))
+            self.heard.append(report)
             if self.says:
                 await stream.send_all(self.says.pop(0))
             await trio.sleep(60)
