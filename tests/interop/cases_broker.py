@@ -160,9 +160,10 @@ def offsets(body: Any, _side: Side) -> Any:
 
 
 def figures(body: Any, _side: Side) -> Any:
-    """Names; those of a folder or a delay level appear in Apache's once there is one."""
+    """Names; those of a folder or a delay level appear in Apache's once there is one, and our
+    version in ours only."""
     names = [name.partition("_")[0] for name in body["table"]]
-    return sorted(set(names) - {"commitLogDiskRatio", "scheduleMessageOffset"})
+    return sorted(set(names) - {"brokerTrioVersion", "commitLogDiskRatio", "scheduleMessageOffset"})
 
 
 def members_only(body: Any, _side: Side) -> Any:
