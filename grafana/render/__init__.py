@@ -1,0 +1,1 @@
+"""Pictures of the dashboards, by hand: see draw.py."""
