@@ -65,7 +65,7 @@ class Puller:
             check_topic(topic)
         except ValueError as error:
             raise InvalidName(f"topic = {topic!r}: {error}") from error
-        found = read_queues(topic, await self._session.routes.get(topic))
+        found = read_queues(topic, await self._session.routes.get_new(topic))
         if not found:
             raise NoRoute(topic, "none of its brokers lets it be read")
         return found

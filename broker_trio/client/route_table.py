@@ -26,6 +26,8 @@ from broker_trio.client.routes import Nameservers, masters, readable_address, wr
 from broker_trio.model.route import BrokerData, MessageQueue, TopicRouteData
 from broker_trio.remoting.client import Unreachable
 
+NEW_TOPIC_S: Final = 2.0
+NEW_TOPIC_LOOK_S: Final = 0.1
 POLL_AFTER_LOSS_S: Final = 1.0  # at most so often for lost connections
 Watcher = Callable[[TopicRouteData], None]
 
@@ -92,6 +94,20 @@ class RouteTable:
     async def get(self, topic: str) -> TopicRouteData:
         """The route, asked for only if it is not kept. Raises `NoRoute` or `Unreachable`."""
         return self.known(topic) or (await self._ask(topic, for_send=False)).route
+
+    async def get_new(self, topic: str) -> TopicRouteData:
+        """As `get`; waits up to `NEW_TOPIC_S` for a topic that its first message made just now.
+
+        That message is answered before the nameservers heard of the topic.
+        """
+        until = anyio.current_time() + NEW_TOPIC_S
+        while True:
+            try:
+                return await self.get(topic)
+            except NoRoute:
+                if anyio.current_time() >= until:
+                    raise
+            await anyio.sleep(NEW_TOPIC_LOOK_S)
 
     async def for_send(self, topic: str) -> Routed:
         """The route, or that of where the first message will create the topic."""

@@ -10,6 +10,7 @@ client's `leave_timeout_s`. What was not settled then is given to another member
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, final
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
     from broker_trio.client.consumers import Consumers
 
 LOOK_AGAIN_S: Final = 1.0  # after a look that could not find out everything; doubles
-NEW_TOPIC_S: Final = 2.0  # how long joining waits for a topic's route
-NEW_TOPIC_LOOK_S: Final = 0.1
 BEGIN_S: Final = 10.0  # how long joining waits for the first places
 LOCK_S: Final = 2.0  # the same where another member may still have the locks
 
@@ -146,18 +145,12 @@ class Subscription:
 
     async def _find(self, topic: str, *, patient: bool) -> None:
         """A topic that its first message made a moment ago is not at the nameservers yet."""
-        until = anyio.current_time() + (NEW_TOPIC_S if patient else 0.0)
-        while True:
-            try:
-                await self._session.routes.get(topic)
-            except NoRoute:
-                if anyio.current_time() >= until:
-                    if patient:
-                        raise
-                    return
-                await anyio.sleep(NEW_TOPIC_LOOK_S)
-            else:
-                return
+        routes = self._session.routes
+        if patient:
+            await routes.get_new(topic)
+            return
+        with suppress(NoRoute):
+            await routes.get(topic)
 
     def _registration(self) -> ConsumerData:
         options, version = self.options, self._session.wall_ms()

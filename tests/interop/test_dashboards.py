@@ -16,6 +16,7 @@ import pytest
 from grafana.src.__main__ import ROOT
 from tests.interop.monitored import FIXED, Monitored, monitored
 
+pytestmark = pytest.mark.slow  # minutes: by hand, and where CI has time
 BOARDS = sorted((ROOT / "grafana/dashboards").glob("*.json"))
 ALL = ".*"
 CALM_S = 60.0

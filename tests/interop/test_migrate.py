@@ -29,6 +29,7 @@ from tests.interop.clusters import (
 )
 from tests.interop.driver import Driver
 
+pytestmark = pytest.mark.slow  # minutes: by hand, and where CI has time
 SEGMENT = 1 << 20  # small: the log rolls many times
 OURS = {
     "BROKER_TRIO__STORE__COMMIT_LOG_SEGMENT_BYTES": str(SEGMENT),

@@ -17,6 +17,7 @@ import pytest
 from grafana.src.__main__ import ROOT
 from tests.interop.monitored import Monitored, monitored
 
+pytestmark = pytest.mark.slow  # minutes: by hand, and where CI has time
 RUNBOOKS = sorted((ROOT / "docs/operating/runbooks").glob("*.md"))
 DONE, FAILED, SHOWN_ONLY = 0, 1, 3
 FINDS_FAULTS = {"doctor"}
