@@ -156,6 +156,7 @@ async def test_asyncio(rocketmq):
 async def test_real_clock(rocketmq_simulated):
     pass
 """,
+        "-rN",  # where CI is set, pytest's summary has each message whole, a second time
     )
     found.assert_outcomes(errors=4)
     text = found.stdout.str()
