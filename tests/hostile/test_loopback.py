@@ -175,6 +175,7 @@ async def test_no_name_reaches_the_real_disk(tmp_path):
     """Topics and groups with path parts leave nothing: not in the stores, not beside them, and no
     process was started."""
     before = sorted(tmp_path.parent.iterdir())
+    others = children()  # a test before this one may have left a tracker of its own
     async with running(tmp_path) as real:
         peer, registrar = await real.dial(), await real.dial("nameserver")
         for name in ILLEGAL_NAMES:
@@ -198,7 +199,7 @@ async def test_no_name_reaches_the_real_disk(tmp_path):
         "lock",
     }
     assert sorted(tmp_path.parent.iterdir()) == before
-    assert children() == []
+    assert set(children()) <= set(others)
 
 
 @pytest.mark.slow
