@@ -3,7 +3,7 @@
     BROKER_TRIO_RECAP=FILE   {"playbook", "check", "seconds", "hosts": {host: {"ok", "changed", …}},
                               "changed": [[host, task], …], "failed": [[host, task, text], …]}
 
-The lock is a file lock on this controller, one an inventory: the kernel frees it however the run
+The lock is a file lock on this controller, one an inventory (and lab): the kernel frees it however the run
 ends, so an interrupted run never leaves one behind.
 """
 
@@ -51,6 +51,7 @@ class CallbackModule(CallbackBase):
 
     def _take_lock(self):
         sources = sorted(os.path.abspath(each) for each in context.CLIARGS.get("inventory") or ())
+        sources.append(os.environ.get("BROKER_TRIO_LAB", ""))  # inventory/lab is any lab's
         name = hashlib.sha256("\n".join(sources).encode()).hexdigest()[:16]
         path = os.path.join(tempfile.gettempdir(), "broker-trio-%d-%s.lock" % (os.getuid(), name))
         self.lock = open(path, "a+")

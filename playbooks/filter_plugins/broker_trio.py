@@ -25,7 +25,7 @@ NOT_OPTIONS = {
     "broker_trio_cluster",
     "broker_trio_lock",
 }
-CLOCK_BEHIND_S, CLOCK_AHEAD_S = -0.5, 5.0  # the question takes time: ahead is not all skew
+CLOCK_SKEW_S = 0.5
 PYTHON_MIN, SYSTEMD_MIN, KEY_CHARS_MIN = (3, 11), 247, 16
 FREE_RATIO_MIN = 0.10
 
@@ -211,8 +211,19 @@ def volume_problems(facts, variables, groups):
     return problems
 
 
-def host_problems(facts, variables, groups, bundle):
-    """What only the host itself shows to be wrong."""
+def clock_problems(facts, seen_at):
+    """A clock that is off for certain: the question took time, and the answer was read later still."""
+    if not facts["asked_at"]:
+        return []
+    at_least, at_most = facts["clock"] - seen_at, facts["clock"] - facts["asked_at"]
+    off = at_least if at_least > 0 else min(at_most, 0.0)
+    if abs(off) <= CLOCK_SKEW_S:
+        return []
+    return ["the clock is %+.1f s from the controller's: timedatectl set-ntp true" % off]
+
+
+def host_problems(facts, variables, groups, bundle, seen_at):
+    """What only the host itself shows to be wrong; `seen_at` is the controller's time now."""
     problems = []
     python = tuple(int(part) for part in facts["python"].split("."))
     if python < PYTHON_MIN:
@@ -222,9 +233,7 @@ def host_problems(facts, variables, groups, bundle):
         problems.append(text % (facts["python"], bundle["python"], facts["python"]))
     if facts["systemd"] < SYSTEMD_MIN:
         problems.append("systemd is %s, wanted is %d or newer" % (facts["systemd"], SYSTEMD_MIN))
-    if not CLOCK_BEHIND_S <= facts["clock_ahead_s"] <= CLOCK_AHEAD_S:
-        text = "the clock is %+.1f s from the controller's: timedatectl set-ntp true"
-        problems.append(text % facts["clock_ahead_s"])
+    problems += clock_problems(facts, seen_at)
     for port, who in sorted(facts["taken"].items()):
         problems.append("port %s is taken by %s" % (port, who))
     if not facts["has_address"]:

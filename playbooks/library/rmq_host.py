@@ -28,7 +28,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 facts:
-  description: python, systemd, clock_ahead_s, release, previous, digests, units, taken, volumes, stores, witness.
+  description: python, systemd, clock, release, previous, digests, units, taken, volumes, stores, witness.
   returned: always
   type: dict
 """
@@ -154,7 +154,8 @@ def main():
         facts={
             "python": "%d.%d" % sys.version_info[:2],
             "systemd": systemd_version(module),
-            "clock_ahead_s": now - params["controller_time"] if params["controller_time"] else 0.0,
+            "asked_at": params["controller_time"],
+            "clock": now,
             "release": link_of(params["root"] + "/current"),
             "previous": link_of(params["root"] + "/previous"),
             "releases": installed(params["root"]),

@@ -69,12 +69,14 @@ def test_every_mistake_is_said_at_once() -> None:
 FACTS = {
     "python": "3.11",
     "systemd": 252,
-    "clock_ahead_s": 0.1,
+    "asked_at": 1000.0,
+    "clock": 1004.0,
     "taken": {},
     "has_address": True,
     "has_nft": True,
     "volumes": {"/var/lib/broker-trio/broker-a-1": {"is_root": False, "free": 50, "total": 100}},
 }
+SEEN_AT = 1008.0  # when the controller has the answer
 MINE = {"ansible_host": "10.0.0.3", "broker_name": "broker-a", "broker_id": 0}
 
 
@@ -85,7 +87,11 @@ MINE = {"ansible_host": "10.0.0.3", "broker_name": "broker-a", "broker_id": 0}
         ({"python": "3.9"}, "python3 is 3.9, wanted is 3.11 or newer"),
         ({"python": "3.12"}, "python3 is 3.12, the bundle is for 3.11"),
         ({"systemd": 241}, "systemd is 241, wanted is 247 or newer"),
-        ({"clock_ahead_s": -90.0}, "the clock is -90.0 s from the controller's"),
+        ({"clock": 910.0}, "the clock is -90.0 s from the controller's"),
+        ({"clock": 999.0}, "the clock is -1.0 s from the controller's"),
+        ({"clock": 1090.0}, "the clock is +82.0 s from the controller's"),
+        ({"clock": 999.6}, None),
+        ({"clock": 1008.4}, None),
         ({"taken": {"10911": "java.service"}}, "port 10911 is taken by java.service"),
         ({"has_address": False}, "10.0.0.3 is no address of this host"),
         ({"has_nft": False}, "nft is missing: install nftables, or set base_firewall: false"),
@@ -93,7 +99,7 @@ MINE = {"ansible_host": "10.0.0.3", "broker_name": "broker-a", "broker_id": 0}
 )
 def test_what_a_host_shows_is_named(changed: dict[str, Any], expected: str | None) -> None:
     """Each mistake is one line with the value, the limit and what to do."""
-    found = f.host_problems({**FACTS, **changed}, MINE, ["brokers"], {"python": "3.11"})
+    found = f.host_problems({**FACTS, **changed}, MINE, ["brokers"], {"python": "3.11"}, SEEN_AT)
     assert len(found) == (expected is not None)
     assert expected is None or found[0].startswith(expected)
 
@@ -102,9 +108,10 @@ def test_a_store_does_not_fill_the_root_disk_unasked() -> None:
     """A data folder on the root's file system is refused unless the inventory says so by name."""
     volume = {"is_root": True, "free": 50, "total": 100}
     facts = {**FACTS, "volumes": {"/var/lib/broker-trio/broker-a-1": volume}}
-    (found,) = f.host_problems(facts, MINE, ["brokers"], {})
+    (found,) = f.host_problems(facts, MINE, ["brokers"], {}, SEEN_AT)
     assert "would fill the root disk: mount a volume there, or set broker_on_root_disk" in found
-    assert f.host_problems(facts, {**MINE, "broker_on_root_disk": True}, ["brokers"], {}) == []
+    told = {**MINE, "broker_on_root_disk": True}
+    assert f.host_problems(facts, told, ["brokers"], {}, SEEN_AT) == []
 
 
 def test_instances_of_a_host_take_ports_ten_apart() -> None:
