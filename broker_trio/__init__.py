@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from broker_trio.client.errors import ClientError as ClientError
     from broker_trio.client.errors import InvalidArgument as InvalidArgument
     from broker_trio.client.errors import NoAnswer as NoAnswer
+    from broker_trio.client.errors import NoPermission as NoPermission
     from broker_trio.client.errors import NoRoute as NoRoute
     from broker_trio.client.errors import Unreachable as Unreachable
     from broker_trio.client.events import Event as Event
@@ -39,6 +40,7 @@ _HOMES = {
         "ClientError",
         "InvalidArgument",
         "NoAnswer",
+        "NoPermission",
         "NoRoute",
         "Unreachable",
     ),

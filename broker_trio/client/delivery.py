@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar, final
 
 import anyio
 
-from broker_trio.client.errors import MOVED, BrokerRefused, ClientError, NoRoute
+from broker_trio.client.errors import MOVED, BrokerRefused, ClientError, NoPermission, NoRoute
 from broker_trio.client.events import BrokerSuspected, BrokerTrusted
 from broker_trio.client.retry import FaultWindows, attempt_s, next_queue, pause_s, queue_of_key
 from broker_trio.client.route_table import Routed
+from broker_trio.client.routes import unwritable
 from broker_trio.model.route import MessageQueue
 from broker_trio.remoting.client import Unreachable
 
@@ -126,11 +127,14 @@ class Deliveries:
         now = anyio.current_time() if self.windows else 0.0
         if where.queue is not None:
             chosen = where.queue
+            if tried and (brokers := unwritable(routed.route, chosen.broker_name)):
+                raise NoPermission(where.topic, "write", brokers)
             if chosen.broker_name not in routed.masters:
                 raise NoRoute(where.topic, f"broker {chosen.broker_name} has no master now")
         elif not queues:
-            why = "none of its brokers takes messages (no write permission, or no master)"
-            raise NoRoute(where.topic, why)
+            if brokers := unwritable(routed.route):
+                raise NoPermission(where.topic, "write", brokers)
+            raise NoRoute(where.topic, "none of its brokers takes messages now (no master)")
         elif where.ordering_key:
             chosen = queue_of_key(queues, where.ordering_key)
         else:

@@ -3,7 +3,8 @@
     ClientError                  retriable, unknown
       InvalidArgument            told before anything was sent: name, body, property, delay
         InvalidName, MessageIllegal, UnsupportedDelay
-      NoRoute                    nobody to ask: unknown topic, silent nameservers, nothing writable
+      NoRoute                    nobody to ask: unknown topic, silent nameservers, no master
+        NoPermission             its brokers are there and may not be written, or not be read
       Unreachable                this address could not be reached (remoting/client.py)
       NoAnswer                   asked, and no answer in time: it may have been carried out
       BrokerRefused              asked, and the answer is no
@@ -15,7 +16,7 @@
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from broker_trio.model.codes import ResponseCode
 from broker_trio.model.errors import BrokerTrioError, ClientError
@@ -34,10 +35,13 @@ __all__ = [
     "InvalidName",
     "MessageIllegal",
     "NoAnswer",
+    "NoPermission",
     "NoRoute",
     "Unreachable",
     "UnsupportedDelay",
 ]
+
+BROKERS_NAMED_MAX: Final = 4
 
 LATER: Final = frozenset(
     {
@@ -86,7 +90,7 @@ class NoAnswer(ClientError):
 
 
 class NoRoute(ClientError):
-    """There is no broker for the topic: unknown, nothing writable, or nobody to ask.
+    """There is no broker for the topic: unknown, without a master, or nobody to ask.
 
     `certain` is False where some nameservers did not answer: one of them may know it.
     """
@@ -96,6 +100,22 @@ class NoRoute(ClientError):
     def __init__(self, topic: str, why: str, *, certain: bool = True) -> None:
         super().__init__(f"topic {topic} has no route: {why}")
         self.topic, self.why, self.certain = topic, why, certain
+
+
+class NoPermission(NoRoute):
+    """The route was asked for, and says that the topic may not be written (`want`), or not be read.
+
+    Told at once, without attempts: it stays so until an operator gives the permission back.
+    """
+
+    retriable = False
+
+    def __init__(self, topic: str, want: Literal["read", "write"], brokers: Sequence[str]) -> None:
+        where = ", ".join(sorted(brokers)[:BROKERS_NAMED_MAX])
+        more = len(brokers) - BROKERS_NAMED_MAX
+        where += f" and {more} more" if more > 0 else ""
+        super().__init__(topic, f"no {want} permission on {where}")
+        self.want, self.brokers = want, tuple(sorted(brokers))
 
 
 class InvalidArgument(ClientError, ValueError):

@@ -48,7 +48,8 @@ class Puller:
     """Reads queues of one cluster in the name of one group.
 
     Every method raises `Unreachable`, `NoAnswer` or `BrokerRefused` within the client's
-    `call_timeout_s`, and `NoRoute` for a queue whose broker is not known.
+    `call_timeout_s`, and `NoRoute` for a queue whose broker is not known. `queues` raises
+    `NoPermission` for a topic that may not be read.
     """
 
     def __init__(self, session: Session, group: str) -> None:
@@ -65,9 +66,9 @@ class Puller:
             check_topic(topic)
         except ValueError as error:
             raise InvalidName(f"topic = {topic!r}: {error}") from error
-        found = read_queues(topic, await self._session.routes.get_new(topic))
+        found = read_queues(topic, await self._session.routes.get_readable(topic))
         if not found:
-            raise NoRoute(topic, "none of its brokers lets it be read")
+            raise NoRoute(topic, "none of its brokers is there")
         return found
 
     async def committed(self, queue: MessageQueue) -> int | None:

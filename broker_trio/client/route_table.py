@@ -13,7 +13,7 @@ from typing import Final, final
 
 import anyio
 
-from broker_trio.client.errors import ClientError, NoRoute
+from broker_trio.client.errors import ClientError, NoPermission, NoRoute
 from broker_trio.client.events import (
     Events,
     NameserversBack,
@@ -22,7 +22,13 @@ from broker_trio.client.events import (
     RouteLost,
 )
 from broker_trio.client.options import Options
-from broker_trio.client.routes import Nameservers, masters, readable_address, write_queues
+from broker_trio.client.routes import (
+    Nameservers,
+    masters,
+    readable_address,
+    unreadable,
+    write_queues,
+)
 from broker_trio.model.route import BrokerData, MessageQueue, TopicRouteData
 from broker_trio.remoting.client import Unreachable
 
@@ -108,6 +114,15 @@ class RouteTable:
                 if anyio.current_time() >= until:
                     raise
             await anyio.sleep(NEW_TOPIC_LOOK_S)
+
+    async def get_readable(self, topic: str) -> TopicRouteData:
+        """As `get_new`. Raises `NoPermission` where nobody may read the topic, as of now."""
+        route = await self.get_new(topic)
+        if unreadable(route):  # what is kept may be older than the permission
+            route = (await self.refresh(topic)).route
+        if brokers := unreadable(route):
+            raise NoPermission(topic, "read", brokers)
+        return route
 
     async def for_send(self, topic: str) -> Routed:
         """The route, or that of where the first message will create the topic."""

@@ -163,6 +163,28 @@ def write_queues(topic: str, route: TopicRouteData) -> list[MessageQueue]:
     return sorted(found, key=lambda queue: (queue.queue_id, queue.broker_name))
 
 
+def unwritable(route: TopicRouteData, broker_name: str | None = None) -> list[str]:
+    """The brokers, where each is there with its master and takes nothing of this topic; else empty.
+
+    Empty also where a slave may stand in for a master: its queues are shown read-only meanwhile.
+    """
+    alive = {
+        data.broker_name
+        for data in route.broker_datas
+        if data.master and not data.enable_acting_master
+    }
+    asked = [data for data in route.queue_datas if broker_name in (None, data.broker_name)]
+    final = all(data.broker_name in alive and not data.writable for data in asked)
+    return sorted({data.broker_name for data in asked}) if final else []
+
+
+def unreadable(route: TopicRouteData) -> list[str]:
+    """The brokers, where each is there and lets nobody read this topic; else empty."""
+    alive = {data.broker_name for data in route.broker_datas if data.broker_addrs}
+    final = all(data.broker_name in alive and not data.readable for data in route.queue_datas)
+    return sorted({data.broker_name for data in route.queue_datas}) if final else []
+
+
 def read_queues(topic: str, route: TopicRouteData) -> list[MessageQueue]:
     """Queues that can be read, by broker name and queue id."""
     alive = {data.broker_name for data in route.broker_datas if data.broker_addrs}

@@ -108,7 +108,8 @@ class Subscription:
 
     async def __aenter__(self) -> Self:
         """Raises `NoRoute` for a topic that does not exist (after 2 s: it may be new),
-        `Unreachable` where nobody answers, `GroupTaken` where this client is in the group already.
+        `NoPermission` where nobody may read it, `Unreachable` where nobody answers, `GroupTaken`
+        where this client is in the group already.
         """
         self._consumers.join(self)
         try:
@@ -147,7 +148,7 @@ class Subscription:
         """A topic that its first message made a moment ago is not at the nameservers yet."""
         routes = self._session.routes
         if patient:
-            await routes.get_new(topic)
+            await routes.get_readable(topic)
             return
         with suppress(NoRoute):
             await routes.get(topic)

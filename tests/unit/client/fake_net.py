@@ -84,6 +84,8 @@ class FakeNet:
         self.brokers = {f"b{n}": f"b{n}:10911" for n in range(brokers)}
         self.topics: dict[str, dict[str, int]] = {"TBW102": dict.fromkeys(self.brokers, 8)}
         self.perm: dict[tuple[str, str], int] = {}
+        self.headless: set[str] = set()  # brokers of which only a slave is there
+        self.acting: set[str] = set()  # brokers whose slave stands in for the master
         self.knows: dict[str, set[str]] = {}  # by nameserver: the topics, where not all of them
         self.mood: dict[str, object] = {}
         self.apache: set[str] = set()
@@ -129,7 +131,10 @@ class FakeNet:
         return self._broker(address, command)
 
     def _nameserver(self, address: str, command: Command) -> Command:
-        datas = [BrokerData("c", name, {0: where}) for name, where in self.brokers.items()]
+        datas = [
+            BrokerData("c", name, {int(name in self.headless): at}, None, name in self.acting)
+            for name, at in self.brokers.items()
+        ]
         if command.code == RequestCode.GET_BROKER_CLUSTER_INFO:
             info = ClusterInfo({data.broker_name: data for data in datas}, {"c": [*self.brokers]})
             return Command(0, body=encode_cluster_info(info, command.serialize))

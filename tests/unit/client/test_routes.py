@@ -3,7 +3,7 @@
 import anyio
 import pytest
 
-from broker_trio.client.errors import NoRoute, Unreachable
+from broker_trio.client.errors import NoPermission, NoRoute, Unreachable
 from broker_trio.client.events import (
     Event,
     NameserversBack,
@@ -161,3 +161,25 @@ async def test_silent_nameservers_cost_one_timeout_each(net: FakeNet, autojump_c
         net.topic("u")
         await mq.session.routes.get("u")
         assert anyio.current_time() - began == pytest.approx(4.0)
+
+
+async def test_a_topic_that_nobody_may_read(net: FakeNet, autojump_clock: object):
+    """Told at once, by pullers and subscriptions, from a route that was asked for just now."""
+    net.perm = {("t", "b0"): 2, ("t", "b1"): 2}
+    async with net.client() as mq:
+        began = anyio.current_time()
+        with pytest.raises(NoPermission, match="topic t has no route: no read permission on b0"):
+            await mq.pull("g").queues("t")
+        with pytest.raises(NoPermission):
+            async with mq.subscribe("t", group="g"):
+                pass
+        assert anyio.current_time() == began
+        net.perm.clear()
+        assert len(await mq.pull("g").queues("t")) == 4  # the kept route is not believed
+
+
+async def test_one_broker_that_may_be_read_is_enough(net: FakeNet):
+    """The queues of the others are left out."""
+    net.perm = {("t", "b0"): 2}
+    async with net.client() as mq:
+        assert {queue.broker_name for queue in await mq.pull("g").queues("t")} == {"b1"}

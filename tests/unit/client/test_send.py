@@ -12,9 +12,11 @@ from broker_trio.client.errors import (
     BatchFailed,
     BrokerRefused,
     ClientClosed,
+    ClientError,
     InvalidArgument,
     MessageIllegal,
     NoAnswer,
+    NoPermission,
     NoRoute,
     Unreachable,
 )
@@ -217,14 +219,69 @@ async def test_a_broker_without_the_topic_has_the_route_asked_again(
     assert not [event for event in events if isinstance(event, BrokerSuspected)]
 
 
-async def test_no_queue_that_takes_messages(net: FakeNet, autojump_clock: object):
-    """The route is there and nobody may write: said so, and each attempt asked again."""
+@pytest.mark.parametrize("send", ["send", "send_oneway", "send_batch"])
+async def test_no_permission_is_told_at_once(net: FakeNet, autojump_clock: object, send: str):
+    """The route says that nobody may write: one question, no broker asked, no time lost."""
     net.perm = {("t", "b0"): 4, ("t", "b1"): 4}
-    async with net.client(send_attempts_max=3) as mq:
-        with pytest.raises(NoRoute, match="no write permission, or no master"):
+    async with net.client() as mq:
+        began = anyio.current_time()
+        with pytest.raises(ClientError, match="no write permission on b0, b1") as raised:
+            await getattr(mq, send)("t", b"x" if send != "send_batch" else [b"x"])
+        assert anyio.current_time() == began
+        cause = raised.value.cause if isinstance(raised.value, BatchFailed) else raised.value
+        assert isinstance(cause, NoPermission)
+        assert (cause.want, cause.brokers, cause.retriable) == ("write", ("b0", "b1"), False)
+        assert not raised.value.unknown
+        asked = sum(net.times(ns, RequestCode.GET_ROUTEINFO_BY_TOPIC) for ns in net.nameservers)
+        assert asked == 1
+        net.perm.clear()
+        assert net.stored == []
+        await getattr(mq, send)("t", b"x" if send != "send_batch" else [b"x"])
+
+
+async def test_a_permission_taken_away_later_is_told_after_one_refusal(
+    net: FakeNet, autojump_clock: object
+):
+    """The kept route is old: the broker refuses, the new route says why; also of a named queue."""
+    for queue in (None, MessageQueue("t", "b0", 0)):
+        net.perm.clear()
+        async with net.client() as mq:
             await mq.send("t", b"x")
-    asked = sum(net.times(where, RequestCode.GET_ROUTEINFO_BY_TOPIC) for where in net.nameservers)
-    assert asked >= 3
+            net.perm = {("t", "b0"): 4, ("t", "b1"): 4}
+            net.mood = dict.fromkeys(net.brokers.values(), ResponseCode.NO_PERMISSION)
+            began = anyio.current_time()
+            with pytest.raises(NoPermission, match="no write permission on b0"):
+                await mq.send("t", b"x", queue=queue)
+            assert anyio.current_time() == began
+            net.mood.clear()
+
+
+@pytest.mark.parametrize("trouble", ["one has no master", "slaves stand in"])
+async def test_read_only_for_a_while_is_waited_for(
+    net: FakeNet, autojump_clock: object, trouble: str
+):
+    """Where a master may come back it is no matter of permissions: attempts go on till it does."""
+    if trouble == "one has no master":
+        net.perm = {("t", "b0"): 4}
+        net.headless = {"b1"}
+    else:
+        net.perm = {("t", "b0"): 4, ("t", "b1"): 4}
+        net.acting = {"b1"}
+
+    async with net.client() as mq, anyio.create_task_group() as tasks:
+
+        async def back() -> None:
+            await anyio.sleep(0.5)
+            net.perm.clear()
+            net.headless, net.acting = set(), set()
+
+        tasks.start_soon(back)
+        assert (await mq.send("t", b"x")).attempts > 1
+    async with net.client(send_attempts_max=3) as mq:
+        net.headless = {"b0", "b1"}
+        with pytest.raises(NoRoute, match="no master") as raised:
+            await mq.send("t", b"x")
+        assert not isinstance(raised.value, NoPermission)
 
 
 async def test_a_new_topic_is_made_by_its_first_message(net: FakeNet):
