@@ -13,7 +13,7 @@ An event loop runs in a thread of its own for as long as the `with` lasts. Any n
 call; each call takes as long as its deadline allows, and raises what the awaited one raises.
 """
 
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeVar, Unpack, final, overload
@@ -26,11 +26,10 @@ from broker_trio.client.connect import connect as connect_async
 from broker_trio.client.consumer_options import SubscribeNames
 from broker_trio.client.delivered import Delivered
 from broker_trio.client.errors import ClientClosed
-from broker_trio.client.message import Delay, Message
+from broker_trio.client.message import BatchNames, Message, OnewayNames, SendNames
 from broker_trio.client.options import OptionNames, Options
 from broker_trio.client.receipt import Receipt
 from broker_trio.client.subscribe import Subscription
-from broker_trio.model.route import MessageQueue
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -101,30 +100,13 @@ class BlockingClient:
         topic: str,
         body: bytes | str,
         *,
-        tag: str = "",
-        keys: Iterable[str] = (),
-        properties: Mapping[str, str] | None = None,
-        ordering_key: str | None = None,
-        delay: Delay | None = None,
-        queue: MessageQueue | None = None,
-        timeout_s: float | None = None,
         codec: None = None,
+        **named: Unpack[SendNames],
     ) -> Receipt: ...
 
     @overload
     def send(
-        self,
-        topic: str,
-        body: T,
-        *,
-        tag: str = "",
-        keys: Iterable[str] = (),
-        properties: Mapping[str, str] | None = None,
-        ordering_key: str | None = None,
-        delay: Delay | None = None,
-        queue: MessageQueue | None = None,
-        timeout_s: float | None = None,
-        codec: Codec[T],
+        self, topic: str, body: T, *, codec: Codec[T], **named: Unpack[SendNames]
     ) -> Receipt: ...
 
     def send(self, topic: str, body: Any, **named: Any) -> Receipt:
@@ -154,45 +136,14 @@ class BlockingClient:
         self,
         topic: str,
         messages: Iterable[Message | bytes | str],
-        *,
-        ordering_key: str | None = None,
-        queue: MessageQueue | None = None,
-        timeout_s: float | None = None,
+        **named: Unpack[BatchNames],
     ) -> list[Receipt]:
         """As `Client.send_batch`."""
-        return self.wait(
-            self._client.send_batch,
-            topic,
-            messages,
-            ordering_key=ordering_key,
-            queue=queue,
-            timeout_s=timeout_s,
-        )
+        return self.wait(self._client.send_batch, topic, messages, **named)
 
-    def send_oneway(
-        self,
-        topic: str,
-        body: bytes | str,
-        *,
-        tag: str = "",
-        keys: Iterable[str] = (),
-        properties: Mapping[str, str] | None = None,
-        ordering_key: str | None = None,
-        queue: MessageQueue | None = None,
-        timeout_s: float | None = None,
-    ) -> str:
+    def send_oneway(self, topic: str, body: bytes | str, **named: Unpack[OnewayNames]) -> str:
         """As `Client.send_oneway`."""
-        return self.wait(
-            self._client.send_oneway,
-            topic,
-            body,
-            tag=tag,
-            keys=keys,
-            properties=properties,
-            ordering_key=ordering_key,
-            queue=queue,
-            timeout_s=timeout_s,
-        )
+        return self.wait(self._client.send_oneway, topic, body, **named)
 
 
 @final

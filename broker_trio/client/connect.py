@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from broker_trio.client.consumer_options import SubscribeNames
     from broker_trio.client.consumers import Consumers
     from broker_trio.client.events import EventStream
-    from broker_trio.client.message import Delay, Message
+    from broker_trio.client.message import Delay, Message, SendNames
     from broker_trio.client.producer import Producer
     from broker_trio.client.pull import Puller
     from broker_trio.client.receipt import Receipt
@@ -144,14 +144,8 @@ class Client:
         topic: str,
         body: bytes | str,
         *,
-        tag: str = "",
-        keys: Iterable[str] = (),
-        properties: Mapping[str, str] | None = None,
-        ordering_key: str | None = None,
-        delay: "Delay | None" = None,
-        queue: "MessageQueue | None" = None,
-        timeout_s: float | None = None,
         codec: None = None,
+        **named: Unpack["SendNames"],
     ) -> "Receipt": ...
 
     @overload
@@ -160,14 +154,8 @@ class Client:
         topic: str,
         body: T,
         *,
-        tag: str = "",
-        keys: Iterable[str] = (),
-        properties: Mapping[str, str] | None = None,
-        ordering_key: str | None = None,
-        delay: "Delay | None" = None,
-        queue: "MessageQueue | None" = None,
-        timeout_s: float | None = None,
         codec: "Codec[T]",
+        **named: Unpack["SendNames"],
     ) -> "Receipt": ...
 
     async def send(

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, NamedTuple, final
+from typing import TYPE_CHECKING, Final, NamedTuple, TypedDict, final
 
 from broker_trio.client.errors import InvalidName, MessageIllegal, UnsupportedDelay
 from broker_trio.model import message as names
@@ -35,6 +35,7 @@ from broker_trio.model.names import NOT_SENDABLE, check_topic
 from broker_trio.wire.properties import format_properties
 
 if TYPE_CHECKING:
+    from broker_trio.model.route import MessageQueue
     from broker_trio.runtime.seams import Entropy
 
 BROKER_ADDS: Final = 512
@@ -55,6 +56,28 @@ class DelayLevel(IntEnum):
 
 Delay = timedelta | float | DelayLevel
 """A `timedelta`, seconds, or a level; it must be exactly one of the 18."""
+
+
+class BatchNames(TypedDict, total=False):
+    """What each kind of send takes beside its message; `Client.send` explains each."""
+
+    ordering_key: str | None
+    queue: "MessageQueue | None"
+    timeout_s: float | None
+
+
+class OnewayNames(BatchNames, total=False):
+    """What one message has beside its topic and body."""
+
+    tag: str
+    keys: Iterable[str]
+    properties: Mapping[str, str] | None
+
+
+class SendNames(OnewayNames, total=False):
+    """All that `send` takes beside topic, body and codec."""
+
+    delay: Delay | None
 
 
 def level_of(delay: Delay | None) -> int:
