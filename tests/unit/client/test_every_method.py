@@ -13,7 +13,7 @@ from broker_trio.client.errors import ClientError
 from broker_trio.testing import Options, RocketMQ, open_simulated, run_in_virtual_time
 
 from .cancelling import cancelled_at
-from .every_method import METHODS, Scene, outcome, public_methods
+from .every_method import METHODS, Call, Scene, outcome, public_methods
 
 WAITS = {"Subscription.__anext__", "Subscription.each"}  # for messages, for as long as it takes
 LIMIT_S = 45.0
@@ -38,7 +38,6 @@ def test_no_method_is_forgotten() -> None:
     simulated(scenario)
 
 
-@pytest.mark.slow
 def test_each_works_where_nothing_is_wrong() -> None:
     """The arguments of the table are right."""
 
@@ -51,7 +50,6 @@ def test_each_works_where_nothing_is_wrong() -> None:
     simulated(scenario)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("trouble", ["nameservers down", "broker silent", "all silent"])
 def test_nothing_hangs_past_its_deadline(trouble: str) -> None:
     """Each ends with a result or a typed error; and works again when the trouble is over."""
@@ -81,32 +79,34 @@ def test_nothing_hangs_past_its_deadline(trouble: str) -> None:
     simulated(scenario)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", METHODS)
-def test_cancelled_at_each_checkpoint(name: str) -> None:
+@pytest.mark.parametrize("part", dict.fromkeys(name.partition(".")[0] for name in METHODS))
+def test_cancelled_at_each_checkpoint(part: str) -> None:
     """No task is left, and the same client goes on."""
 
     async def scenario(rocketmq: RocketMQ) -> None:
         async with rocketmq.connect() as mq:
             scene = await Scene(rocketmq, mq).prepared()
-            await outcome(METHODS[name], scene)
-            await trio.sleep(1)
-            before = trio.lowlevel.current_statistics().tasks_living
-            at, going_on = 0, True
-
-            async def call() -> None:
-                await outcome(METHODS[name], scene)
-
-            while going_on:
-                at += 1
-                going_on = await cancelled_at(at, call)
-                await trio.sleep(1)
-                assert trio.lowlevel.current_statistics().tasks_living == before, at
-                with trio.fail_after(1):
-                    await mq.send("orders", b"after")
-            assert at < 500
+            for name, method in METHODS.items():
+                if name.startswith(f"{part}."):
+                    await cancelled_everywhere(scene, name, method)
 
     simulated(scenario)
+
+
+async def cancelled_everywhere(scene: Scene, name: str, method: Call) -> None:
+    """Once whole, then cancelled at its first wait, at its second, until there is none left."""
+    await outcome(method, scene)
+    await trio.sleep(1)
+    before = trio.lowlevel.current_statistics().tasks_living
+    at, going_on = 0, True
+    while going_on:
+        at += 1
+        going_on = await cancelled_at(at, lambda: outcome(method, scene))
+        await trio.sleep(1)
+        assert trio.lowlevel.current_statistics().tasks_living == before, (name, at)
+        with trio.fail_after(1):
+            await scene.mq.send("orders", b"after")
+    assert at < 500
 
 
 def test_a_silent_cluster_is_told_as_what_it_is() -> None:
