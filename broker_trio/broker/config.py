@@ -34,8 +34,8 @@ class PullSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     held_pulls_max: int = 100_000
     lite_pull_enable: bool = True
     offsets_persist_interval_ms: int = 5_000
-    slave_read_enable: bool = False  # who is far behind is told to read from a slave
-    far_behind_bytes: int = 4 << 30
+    slave_read_enable: bool = True  # in a pair, who is far behind is told to read from the slave
+    far_behind_bytes: int = 4 << 30  # a sixteenth of it where the master is loaded
     young_queue_bytes: int = 8 << 30  # a new group starts at 0 where message 0 is so near the end
 
 

@@ -163,6 +163,7 @@ class Parts:
             stats,
             config,
             self.settings,
+            self.lag,
         )
         offsets = OffsetRequests(
             self.offsets, topics, groups, store, memory_bytes=config.pull.young_queue_bytes

@@ -5,9 +5,9 @@ it asks for it and may be held; the run after a wake-up does neither. Messages l
 the log, never decoded. Cold messages are read by a `Later`, off the loop; if that finds nothing
 after all, the pull is held like any other, unless something arrived while the device was asked.
 
-Where the reader should go on is in each answer (`suggestWhichBrokerId`): the master, unless
-`pull.slave_read_enable` lets who is far behind read from a slave, so that its cold reads do not
-disturb the master. A slave serves what it has, and what that means stands in slave_service.py.
+Where the reader should go on is in each answer (`suggestWhichBrokerId`): the master, or a slave in
+sync where the reader is far behind or the master loaded, so that cold reads do not disturb it
+(`pull.slave_read_enable`). How far, and what a slave serves, stands in slave_service.py.
 """
 
 from collections.abc import Awaitable, Callable
@@ -21,7 +21,11 @@ from broker_trio.broker.config import BrokerConfig
 from broker_trio.broker.groups import Groups
 from broker_trio.broker.held_pulls import Held, HeldPulls
 from broker_trio.broker.offsets import ConsumerOffsets
-from broker_trio.broker.replication.slave_service import REDIRECT_MS, SlaveService
+from broker_trio.broker.replication.slave_service import (
+    REDIRECT_MS,
+    STAY_SHARE,
+    SlaveService,
+)
 from broker_trio.broker.sessions import Sessions
 from broker_trio.broker.settings import Settings
 from broker_trio.broker.stats import BrokerStats
@@ -30,6 +34,7 @@ from broker_trio.model.codes import RequestCode, ResponseCode
 from broker_trio.model.errors import Refused
 from broker_trio.model.subscription import SubscriptionData, build_subscription
 from broker_trio.remoting.dispatch import PARKED, Later, Parked, Request, Response, Route, Session
+from broker_trio.runtime.loop_lag import LoopLag
 from broker_trio.runtime.seams import Clock
 from broker_trio.store.reader import GetResult, GetStatus
 from broker_trio.store.store import Store
@@ -40,6 +45,7 @@ SUSPEND: Final = 2
 SUBSCRIPTION: Final = 4
 MASTER: Final = "0"
 COUNT_MAX: Final = 1_024
+COLD_NOW_LOADED: Final = 8  # pulls that wait for the device at once: it is the bottleneck
 BROKER, GROUP, TOPIC, BROADCASTING, SUBSCRIBED = 1, 2, 3, 4, 5  # forbiddenType of a 16
 
 _CODE_OF: Final = {
@@ -80,11 +86,13 @@ class Pull:
         stats: BrokerStats,
         config: BrokerConfig,
         settings: Settings,
+        lag: LoopLag,
     ) -> None:
         self._store, self._clock, self._topics, self._groups = store, clock, topics, groups
         self._offsets, self._sessions, self._held, self._stats = offsets, sessions, held, stats
         self._config, self._settings = config.pull, settings
         self._slave_service: SlaveService | None = None
+        self._lag, self._cold_now = lag, 0
 
     def routes(self) -> tuple[Route[PullMessageRequestHeader], ...]:
         note = "tag filters; SQL92 is refused as switched off"
@@ -151,7 +159,8 @@ class Pull:
             cold = partial(reader.get, *place, count_max=count, bytes_max=size, codes=codes)
             return partial(self._finish_cold, request, header, codes, cold, hold=hold)
         response = self._respond(header, result)
-        if response.code != ResponseCode.PULL_NOT_FOUND or not hold:
+        elsewhere = self._redirects and result.status is GetStatus.OFFSET_TOO_SMALL
+        if response.code != ResponseCode.PULL_NOT_FOUND or not hold or elsewhere:
             return self._placed(response)
         return self._hold(request, header, codes)
 
@@ -165,7 +174,11 @@ class Pull:
         hold: bool,
     ) -> Response | Parked:
         self._stats.totals.cold_reads += 1
-        result = await cold()
+        self._cold_now += 1
+        try:
+            result = await cold()
+        finally:
+            self._cold_now -= 1
         response = self._respond(header, result)
         if response.code != ResponseCode.PULL_NOT_FOUND or not hold or request.session.closed:
             return self._placed(response)
@@ -243,15 +256,17 @@ class Pull:
 
     def _suggest(self, header: PullMessageRequestHeader, result: GetResult) -> str:
         """Which broker id the reader should ask next."""
-        if not self._config.slave_read_enable:
+        service, config = self._slave_service, self._config
+        if service is None or not result.count or not config.slave_read_enable:
             return MASTER
         group = self._groups.get(header.consumer_group)
         if group is None:
             return MASTER
         behind = self._store.log.max_offset - result.last_physical_offset
-        if result.count and behind > self._config.far_behind_bytes:
-            return str(group.which_broker_when_consume_slowly)
-        return str(group.broker_id)
+        if behind <= config.far_behind_bytes // STAY_SHARE:
+            return str(group.broker_id)
+        loaded = self._cold_now >= COLD_NOW_LOADED or self._lag.is_late
+        return str(service.reads_at(behind, config.far_behind_bytes, group, loaded=loaded))
 
     def _moved(self, header: PullMessageRequestHeader, offset: int) -> Response:
         """A pending server-side reset: the client goes on at `offset`."""

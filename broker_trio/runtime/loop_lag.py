@@ -11,6 +11,8 @@ from typing import Final, final
 import trio
 
 INTERVAL_S: Final = 0.1
+LATE_S: Final = 0.05
+RECENT_COUNT: Final = 10
 BOUNDS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 
@@ -27,6 +29,12 @@ class LoopLag:
         self.count = 0
         self.sum_us = 0
         self.max_us = 0
+        self._recent_s = 0.0
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the loop has more to do than it can, by the last second or so."""
+        return self._recent_s >= LATE_S
 
     def observe(self, late_s: float) -> None:
         late_us = max(0, int(late_s * 1_000_000))
@@ -34,6 +42,7 @@ class LoopLag:
         self.count += 1
         self.sum_us += late_us
         self.max_us = max(self.max_us, late_us)
+        self._recent_s += (max(0.0, late_s) - self._recent_s) / RECENT_COUNT
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """A service: measures until cancelled."""

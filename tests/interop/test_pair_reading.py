@@ -1,11 +1,15 @@
 """Java consumers when the master is away: they read on at the slave and come back, unconfigured."""
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 
+from broker_trio.model.codes import RequestCode
+from tests.interop import raw
 from tests.interop.driver import ClientError, Driver
 from tests.interop.pairs import Pair, tell, wait_for
 from tests.interop.test_push import numbered, numbers
@@ -50,6 +54,65 @@ def test_consumers_move_to_the_slave_and_back(
     )
     for name in (stays, begins):
         driver.ask(pair.cluster, "stop", name)
+
+
+LARGE: Final = 200_000  # bytes of a message; 60 of them are far behind, one is near
+FAR: Final = {"BROKER_TRIO__PULL__FAR_BEHIND_BYTES": str(3 << 20)}
+
+
+def _far_behind(pair: Pair, topic: str, count: int) -> None:
+    fields: dict[str, str | int | bool] = {
+        "producerGroup": "p", "topic": topic, "defaultTopic": "TBW102", "queueId": 0,
+        "defaultTopicQueueNums": 1, "sysFlag": 0, "bornTimestamp": 1, "flag": 0,
+    }  # fmt: skip
+    with raw.connected(pair.a.address) as connection:
+        for number in range(count):
+            body = f"{number:06}".encode() * (LARGE // 6)
+            assert connection.ask(RequestCode.SEND_MESSAGE, fields, body).code == 0
+
+
+def _served(address: str) -> int:
+    """How many messages a broker gave to consumers."""
+    answer = raw.ask(address, RequestCode.GET_BROKER_RUNTIME_INFO)
+    return int(json.loads(answer.body)["table"]["msgGetTotalTodayNow"])
+
+
+def _committed(address: str, group: str, topic: str) -> int:
+    fields: dict[str, str | int | bool] = {"consumerGroup": group, "topic": topic, "queueId": 0}
+    answer = raw.ask(address, RequestCode.QUERY_CONSUMER_OFFSET, fields)
+    return int(str(answer.ext["offset"])) if answer.code == 0 else -1
+
+
+def test_who_is_far_behind_reads_at_the_slave_and_comes_back(
+    tmp_path: Path, driver: Driver, topic: str, group: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A Java consumer follows the master's hint to the slave, and back once it is near the end;
+    each message comes once, and its place at the master only ever moves on."""
+    pair = Pair(tmp_path / "pair", settings=FAR).start()
+    try:
+        _far_behind(pair, topic, 60)
+        before = _served(pair.a.address), _served(pair.b.address)
+        driver.ask(pair.cluster, "subscribe", group, topic, group=group)
+        places = []
+
+        def all_came() -> bool:
+            places.append(_committed(pair.a.address, group, topic))
+            return places[-1] == 60
+
+        wait_for(all_came, "60 messages consumed and committed at the master")
+        away = _served(pair.b.address) - before[1]
+        _far_behind(pair, topic, 1)
+        seen = driver.ask(pair.cluster, "got", group, count=61)
+        assert sorted(message["queueOffset"] for message in seen) == list(range(61))
+        assert places == sorted(places)
+        at_master = _served(pair.a.address) - before[0]
+        assert away >= 30, "the far part came from the slave"
+        assert at_master >= 2, "the beginning and the end came from the master"
+        wait_for(lambda: _committed(pair.b.address, group, topic) >= 60, "the slave knows, too")
+        driver.ask(pair.cluster, "stop", group)
+    finally:
+        pair.stop()
+    tell(capsys, f"a Java consumer far behind: {at_master} from the master, {away} from the slave")
 
 
 def test_consumers_follow_a_promotion(pair: Pair, driver: Driver, topic: str, group: str) -> None:

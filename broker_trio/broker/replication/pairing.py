@@ -118,6 +118,7 @@ class Pairing:
         service = SlaveService(
             role, replication.slave, pair.replica_id, pair.mode,
             lambda: role.may_write(clock.monotonic()),
+            lambda: replication.readable_at(clock.monotonic()),
         )  # fmt: skip
         return cls(records, replication, receipts, service)
 

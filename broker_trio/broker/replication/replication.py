@@ -26,6 +26,7 @@ from broker_trio.broker.replication.role import Role
 from broker_trio.broker.replication.slave import Slave
 from broker_trio.broker.replication.streaming import Streaming, StreamStats
 from broker_trio.model.errors import StoreFailed
+from broker_trio.model.route import MASTER_ID
 from broker_trio.runtime.seams import Clock, Disk, Entropy, Listener, Network
 from broker_trio.runtime.supervise import Service
 from broker_trio.store import snapshot
@@ -189,6 +190,16 @@ class Replication:
         """Before the store stops, which shows everything to write it down."""
         await self._save()
         self._closed = True
+
+    # -- readers ----------------------------------------------------------------------------------
+
+    def readable_at(self, now: float) -> int:
+        """The replica id of a slave that is in sync, for readers far behind; 0 without one."""
+        end = self._store.log.max_offset
+        for follower in self.followers.table.values():
+            if self.followers.in_sync(follower, end, now):
+                return follower.replica_id
+        return MASTER_ID
 
     # -- what people see --------------------------------------------------------------------------
 

@@ -25,12 +25,12 @@ class Stream:
         self.source: object | None = None
 
 
-def slave_of(broker, *, owns: bool = False, master: bool = False) -> Stream:
+def slave_of(broker, *, owns: bool = False, master: bool = False, in_sync: int = 0) -> Stream:
     """Make it a replica."""
     role, stream = Lone(), Stream()
     role.owns, stream.source = owns, object() if master else None
     service = SlaveService(
-        role, stream, 2, "sync", lambda: Refused(ResponseCode.NO_PERMISSION, WHY)
+        role, stream, 2, "sync", lambda: Refused(ResponseCode.NO_PERMISSION, WHY), lambda: in_sync
     )
     broker.parts.pull.join_pair(service)
     broker.parts.runtime.replica = service
@@ -99,23 +99,56 @@ async def test_a_slave_corrects_no_offset(autojump_clock, offset):
         assert (answer.code, answer.ext["nextBeginOffset"]) == (21, "1")
 
 
-async def test_who_is_far_behind_is_told_to_read_from_a_slave(autojump_clock):
-    """Only where it is switched on, and as the group is configured."""
-    pull_section = PullSection(slave_read_enable=True, far_behind_bytes=150)
-    async with running("held", pull=pull_section) as broker:
+FAR = 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("behind", "loaded", "at_master", "at_slave"),
+    [
+        (FAR + 1, False, 2, 2),
+        (FAR, False, 0, 2),
+        (FAR // 16 + 1, True, 2, 2),
+        (FAR // 16, True, 0, 2),
+        (FAR // 32 + 1, True, 0, 2),
+        (FAR // 32, True, 0, 0),
+    ],
+)
+def test_a_reader_far_behind_is_sent_to_the_slave_once(behind, loaded, at_master, at_slave):
+    """And comes back when it is near: between the two distances nobody is sent to and fro."""
+    role, stream, group = Lone(), Stream(), SubscriptionGroupConfig("G")
+    service = SlaveService(role, stream, 2, "sync", lambda: None, lambda: 2)
+    role.owns = True
+    assert service.reads_at(behind, FAR, group, loaded=loaded) == at_master
+    stays = SubscriptionGroupConfig("G", which_broker_when_consume_slowly=0)
+    assert service.reads_at(behind, FAR, stays, loaded=loaded) == 0
+    alone = SlaveService(role, stream, 2, "sync", lambda: None)
+    assert alone.reads_at(behind, FAR, group, loaded=loaded) == 0
+    role.owns = False
+    assert service.reads_at(behind, FAR, group, loaded=loaded) == 0, "its master is away"
+    stream.source = object()
+    assert service.reads_at(behind, FAR, group, loaded=loaded) == at_slave
+
+
+@pytest.mark.parametrize(("far", "late", "suggested"), [(150, False, "2"), (3_000, True, "2"),
+                                                        (3_000, False, "0")])  # fmt: skip
+async def test_the_hint_is_in_the_answer(autojump_clock, far, late, suggested):
+    """Far behind, or a loaded master; near the end it is the master; a lone broker gives none."""
+    async with running("held", pull=PullSection(far_behind_bytes=far)) as broker:
         broker.parts.topics.put_many([TopicConfig("T")])
-        group = SubscriptionGroupConfig("G", which_broker_when_consume_slowly=3)
-        broker.parts.groups.put(group)
         for _ in range(3):
             broker.put()
-        far = pull(broker, maxMsgNums="1")
-        near = pull(broker, queueOffset="2")
-        assert far.ext["suggestWhichBrokerId"] == "3"
-        assert near.ext["suggestWhichBrokerId"] == "0"
-    async with running("held") as broker:
-        broker.parts.topics.put_many([TopicConfig("T")])
-        broker.put()
-        assert pull(broker).ext["suggestWhichBrokerId"] == "0"
+        for _ in range(10 if late else 0):
+            broker.parts.lag.observe(0.2)
+        assert pull(broker, maxMsgNums="1").ext["suggestWhichBrokerId"] == "0"
+        slave_of(broker, owns=True, in_sync=2)
+        assert pull(broker, maxMsgNums="1").ext["suggestWhichBrokerId"] == suggested
+        assert pull(broker, queueOffset="2").ext["suggestWhichBrokerId"] == "0"
+    off = PullSection(slave_read_enable=False, far_behind_bytes=far)
+    async with running("held", pull=off) as broker:
+        slave_of(broker, owns=True, in_sync=2)
+        for _ in range(3):
+            broker.put()
+        assert pull(broker, maxMsgNums="1").ext["suggestWhichBrokerId"] == "0"
 
 
 async def test_what_the_master_told_of_a_group_is_not_clamped_away(autojump_clock):

@@ -24,6 +24,19 @@ def test_sums_are_kept_beside() -> None:
     assert (lag.count, lag.sum_us, lag.max_us) == (3, 3000, 2000)
 
 
+def test_a_loop_is_late_while_it_is_not_after_one_pause() -> None:
+    """Half a second of wake-ups that are 0.1 s late, and it takes as long to be well again."""
+    lag = LoopLag()
+    lag.observe(0.3)
+    assert not lag.is_late
+    for _ in range(8):
+        lag.observe(0.1)
+    assert lag.is_late
+    for _ in range(8):
+        lag.observe(0.0)
+    assert not lag.is_late
+
+
 async def test_a_blocked_loop_is_seen(mock_clock: MockClock, nursery: trio.Nursery) -> None:
     """A step that keeps the loop for 0.4 s shows as one wake-up 0.3 s late."""
     lag = LoopLag()
