@@ -50,21 +50,32 @@ def offered(ctx: click.Context, names: Names, incomplete: str) -> list[Completio
     return [CompletionItem(name) for name in fits[:OFFERED_MAX]]
 
 
-class TopicName(click.ParamType[str]):
+class CheckedName(click.ParamType[str]):
+    """A name that could exist; a subclass tells of what, and what the cluster has of it."""
+
+    def check(self, name: str) -> None:
+        """Raises `ValueError` for a name that could not exist."""
+        raise NotImplementedError
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value == "" and isinstance(param, click.Option):  # its default: any
+            return ""
+        try:
+            self.check(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return str(value)
+
+
+class TopicName(CheckedName):
     """A topic's name that could exist."""
 
     name = "topic"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+    def check(self, name: str) -> None:
         from broker_trio.model.names import check_topic  # noqa: PLC0415
 
-        if value == "" and isinstance(param, click.Option):  # its default: any
-            return ""
-        try:
-            check_topic(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-        return str(value)
+        check_topic(name)
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -73,21 +84,15 @@ class TopicName(click.ParamType[str]):
         return offered(ctx, lambda admin: admin.topics.names(system=system), incomplete)
 
 
-class GroupName(click.ParamType[str]):
+class GroupName(CheckedName):
     """A consumer group's name that could exist."""
 
     name = "group"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+    def check(self, name: str) -> None:
         from broker_trio.model.names import check_group  # noqa: PLC0415
 
-        if value == "" and isinstance(param, click.Option):  # its default: any
-            return ""
-        try:
-            check_group(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-        return str(value)
+        check_group(name)
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str

@@ -29,6 +29,7 @@ from broker_trio.model.pair import NO_EPOCH, Epoch, EpochStart, cut_lines, with_
 from broker_trio.store.config import StoreConfig
 from broker_trio.store.store import Store
 from broker_trio.testing.checkers.stored import Journal
+from broker_trio.testing.cluster.pair_closing import bytes_of
 from broker_trio.testing.world import Node, World
 from tests.sim.store_workload import HOST, SYNC, Workload
 
@@ -293,17 +294,6 @@ class Rig:
                     if known is not None and known.fsynced == end == slave.store.log.max_offset:
                         return
                 await trio.sleep(0.05)
-
-
-async def bytes_of(store: Store, begin: int, end: int) -> bytes:
-    """The log's bytes, as they lie there."""
-    data = bytearray()
-    while begin < end:
-        part = await store.log.read(begin, end - begin)
-        assert part, f"no byte at {begin}"
-        data += part
-        begin += len(part)
-    return bytes(data)
 
 
 async def assert_identical(one: Store, two: Store, end: int) -> None:

@@ -21,10 +21,10 @@ from broker_trio.namesrv.config import NameserverConfig
 from broker_trio.remoting.bridge import through
 from broker_trio.store.config import StoreConfig
 from broker_trio.testing.cluster.cluster import SMALL, SYNC
+from broker_trio.testing.cluster.pair_closing import bytes_of
 from broker_trio.testing.simulate import simulate
 from broker_trio.testing.world import Node, World
 from broker_trio.wire import classic_ha as wire
-from tests.sim.replication_rig import bytes_of
 
 FOLLOW, SERVE = ClassicSection(follow="a:10911"), ClassicSection(serve=True)
 TOPIC = "TopicTest"

@@ -67,6 +67,16 @@ class Line:
             self._frames.receive_data(data)
         return message
 
+    async def hear(self, within_s: float) -> Message | None:
+        """As `receive`; `RefusedPeerError` where the peer is silent for so long."""
+        try:
+            with trio.fail_after(within_s):
+                return await self.receive()
+        except trio.TooSlowError:
+            raise RefusedPeerError(
+                "timeout", f"nothing was heard of it for {within_s:g} s"
+            ) from None
+
     async def expect(self, kind: type[T]) -> T:
         """The next message, which must be of that kind. Raises `RefusedPeerError` as well."""
         message = await self.receive()

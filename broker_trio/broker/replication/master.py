@@ -320,12 +320,7 @@ class Master:
 
     async def _receive(self, line: Line, follower: Follower) -> None:
         while True:
-            try:
-                with trio.fail_after(self._streaming.silence_s):
-                    message = await line.receive()
-            except trio.TooSlowError:
-                text = f"nothing was heard of it for {self._streaming.silence_s:g} s"
-                raise RefusedPeerError("timeout", text) from None
+            message = await line.hear(self._streaming.silence_s)
             if message is None:
                 return
             if isinstance(message, Ack):

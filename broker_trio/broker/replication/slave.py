@@ -278,12 +278,7 @@ class Slave:
         splitter, inbox = self._replica.splitter(), Inbox(self._tables)
         lines = self._lines_to_come(attached)
         while True:
-            try:
-                with trio.fail_after(self._streaming.silence_s):
-                    message = await line.receive()
-            except trio.TooSlowError:
-                text = f"nothing was heard of it for {self._streaming.silence_s:g} s"
-                raise RefusedPeerError("timeout", text) from None
+            message = await line.hear(self._streaming.silence_s)
             if message is None:
                 return
             if isinstance(message, Chunk):

@@ -12,6 +12,17 @@ Place = tuple[str, str, int, int]
 SHOWN: Final = 40  # bytes of a body in a message for people
 
 
+def check_dense(history: History) -> None:
+    """I5: each queue holds every offset from its first to its last, each once."""
+    queues: dict[tuple[str, str, int], list[int]] = {}
+    for placed in history.placed:
+        queues.setdefault(placed[:3], []).append(placed.offset)
+    for queue, low in history.began.items():
+        found, high = queues.get(queue, []), history.ended[queue]
+        if found != list(range(low, high)):
+            raise Violation("I5", f"{queue} from {low} to {high} holds {found}")
+
+
 @final
 class OnlyWhatWasSent:
     """I2: every delivery and every stored message is byte for byte an attempt to that topic.
@@ -58,7 +69,7 @@ class OneOffsetOneMessage:
 
     def check(self, history: History) -> None:
         held = {placed[:4]: placed.body for placed in history.placed}
-        self._check_dense(history)
+        check_dense(history)
         for got in history.got:
             place = (got.broker, got.topic, got.queue_id, got.offset)
             first = history.began.get(place[:3])
@@ -71,15 +82,6 @@ class OneOffsetOneMessage:
                     f"{got.consumer} read {got.body[:SHOWN]!r}… at {place}, {got.at:.4f} s; in the "
                     f"end it is {now[:SHOWN]!r}…",
                 )
-
-    def _check_dense(self, history: History) -> None:
-        queues: dict[tuple[str, str, int], list[int]] = {}
-        for placed in history.placed:
-            queues.setdefault(placed[:3], []).append(placed.offset)
-        for queue, low in history.began.items():
-            found, high = queues.get(queue, []), history.ended[queue]
-            if found != list(range(low, high)):
-                raise Violation("I5", f"{queue} from {low} to {high} holds {found}")
 
     def _may_be_gone(self, history: History, got: Got) -> bool:
         if self._sync:

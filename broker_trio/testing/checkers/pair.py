@@ -11,17 +11,16 @@ only what was sent before it came into force: an old owner that goes on alone is
 acknowledged after that (I9).
 """
 
-from typing import Final, final
+from typing import final
 
 from broker_trio.model.pair import Record
 from broker_trio.testing.checkers.acknowledged import ASYNC_FLUSH_S, places_of
+from broker_trio.testing.checkers.contents import SHOWN, check_dense
 from broker_trio.testing.checkers.verdict import Violation
 from broker_trio.testing.cluster.history import History, Outcome, Sent
 from broker_trio.testing.cluster.pair import Mode
 from broker_trio.testing.cluster.pair_watch import Watch
 from broker_trio.testing.sim_clock import START_MS
-
-SHOWN: Final = 40
 
 
 @final
@@ -97,13 +96,7 @@ class PairOneOffsetOneMessage:
         self._promised = promised
 
     def check(self, history: History) -> None:
-        queues: dict[tuple[str, str, int], list[int]] = {}
-        for placed in history.placed:
-            queues.setdefault(placed[:3], []).append(placed.offset)
-        for queue, low in history.began.items():
-            found, high = queues.get(queue, []), history.ended[queue]
-            if found != list(range(low, high)):
-                raise Violation("I5", f"{queue} from {low} to {high} holds {found}")
+        check_dense(history)
         held = {placed[:4]: placed.body for placed in history.placed}
         for got in history.got:
             place = (got.broker, got.topic, got.queue_id, got.offset)

@@ -11,19 +11,11 @@ from broker_trio.store.config import TINY
 from broker_trio.store.replica import NO_BOUND, Splitter
 from broker_trio.store.store import Store
 from broker_trio.testing.checkers.stored import Journal, check_all
+from broker_trio.testing.cluster.pair_closing import bytes_of
 from broker_trio.testing.sim_disk import SimDisk
 from tests.sim.store_workload import ASYNC, SYNC, Workload, draft, live, new_store
 
 SEGMENT = TINY.commit_log_segment_bytes
-
-
-async def bytes_of(store: Store, begin: int, end: int) -> bytes:
-    data = b""
-    while begin < end:
-        part = await store.log.read(begin, end - begin)
-        assert part
-        data, begin = data + part, begin + len(part)
-    return data
 
 
 async def written(seed: int = 1, steps: int = 24) -> tuple[bytes, Journal]:
