@@ -6,6 +6,7 @@ import click
 
 from broker_trio.cli.access import Cluster, Target, asks, run
 from broker_trio.cli.failures import Failure
+from broker_trio.cli.holdings import holdings
 from broker_trio.cli.names import BrokerName
 from broker_trio.cli.output import (
     Column,
@@ -31,6 +32,9 @@ DISK_WARN, DISK_FAIL = 0.75, 0.9
 @click.group()
 def cluster() -> None:
     """List brokers and nameservers, look at one, set it, drain it."""
+
+
+cluster.add_command(holdings)
 
 
 @cluster.command("list")

@@ -307,6 +307,19 @@ def test_a_broker_is_drained_and_comes_back(cluster: Live) -> None:
     assert "brokers known: broker-a" in result.stderr
 
 
+def test_what_a_broker_holds_is_shown_before_it_is_taken_away(cluster: Live, name: str) -> None:
+    """As JSON and as a table: messages that nobody reads, and who may write where."""
+    cluster.run("topic", "create", name)
+    cluster.run("message", "send", name, "hello")
+    found = cluster.json("cluster", "holdings", "broker-a")
+    assert {"group": "", "topic": name, "messages": 1} in found["unowned"]
+    assert name in found["only_here"]
+    assert found["writable"] == dict.fromkeys(cluster.nameservers.split(";"), True)
+    told = cluster.run("cluster", "holdings", "broker-a").stdout
+    assert "no group reads" in told
+    assert "producers write" in told
+
+
 def test_nobody_online_is_said(cluster: Live, name: str) -> None:
     cluster.run("group", "create", name)
     assert cluster.json("client", "list") == {"clients": []}
