@@ -30,7 +30,7 @@ from broker_trio.runtime.clock import RealClock
 from broker_trio.testing.folder_disk import FolderDisk
 from broker_trio.testing.logs import to_logging
 from broker_trio.testing.program import Program
-from broker_trio.testing.rocketmq import RocketMQ
+from broker_trio.testing.rocketmq import RocketMQ, started
 from broker_trio.testing.shape import App, Options, Serving, nobody, ungrouped
 from broker_trio.testing.sim_device import CAPACITY_BYTES
 from broker_trio.testing.sim_disk import SimDisk
@@ -47,23 +47,13 @@ async def open_embedded(options: Options | None = None) -> AsyncIterator[RocketM
 
     An exception of a program that nobody killed ends the block with it.
     """
+    options = options or Options()
     with to_logging(), ungrouped():
-        async with _run(options or Options()) as rocketmq:
+        async with (
+            trio.open_nursery() as nursery,
+            started(LoopbackMachines(nursery, options), options) as rocketmq,
+        ):
             yield rocketmq
-
-
-@asynccontextmanager
-async def _run(options: Options) -> AsyncIterator[RocketMQ]:
-    async with trio.open_nursery() as nursery:
-        machines = LoopbackMachines(nursery, options)
-        rocketmq = RocketMQ(machines, options)
-        machines.serving = rocketmq.serving
-        try:
-            await rocketmq.start()
-            yield rocketmq
-        finally:
-            with trio.CancelScope(shield=True):
-                await machines.close()
 
 
 @final

@@ -15,7 +15,11 @@ The same for programs on real loopback sockets (embedded.py) and in a simulated 
 (simulated.py): what differs is behind `Machines`.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Unpack, final
+
+import trio
 
 from broker_trio.broker.app import BrokerApp
 from broker_trio.broker.parts import Parts
@@ -203,3 +207,16 @@ class RocketMQ:
         delayed messages that come due count as sends.
         """
         self._duplicates[self._broker(broker)].left += times
+
+
+@asynccontextmanager
+async def started(machines: Machines, options: Options) -> AsyncIterator[RocketMQ]:
+    """The cluster on these machines, serving; all of it is killed at the end of the block."""
+    rocketmq = RocketMQ(machines, options)
+    machines.serving = rocketmq.serving
+    try:
+        await rocketmq.start()
+        yield rocketmq
+    finally:
+        with trio.CancelScope(shield=True):
+            await machines.close()

@@ -147,6 +147,12 @@ class Options:
 class Machines(Protocol):
     """Where the programs run: on loopback, or in a simulated world. By name of program."""
 
+    serving: Serving
+
+    async def close(self) -> None:
+        """Kill everything, the last started first."""
+        ...
+
     def address(self, name: str) -> str:
         """Where it listens, as clients are told."""
         ...

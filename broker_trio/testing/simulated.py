@@ -26,7 +26,7 @@ from broker_trio.remoting.bridge import through
 from broker_trio.remoting.client import ByteStream
 from broker_trio.runtime.loop_lag import LoopLag
 from broker_trio.testing.logs import to_logging
-from broker_trio.testing.rocketmq import RocketMQ
+from broker_trio.testing.rocketmq import RocketMQ, started
 from broker_trio.testing.shape import App, NotRunning, Options, Serving, nobody, ungrouped
 from broker_trio.testing.sim_clock import SimClock
 from broker_trio.testing.sim_device import CAPACITY_BYTES
@@ -84,25 +84,11 @@ async def open_simulated(
     if options.folder is not None:
         raise ValueError(f"folder={options.folder}: the disks of a simulated cluster are simulated")
     with to_logging(), ungrouped():
-        async with _run(options, seed) as rocketmq:
+        async with (
+            trio.open_nursery() as nursery,
+            started(SimulatedMachines(World(seed, nursery), options), options) as rocketmq,
+        ):
             yield rocketmq
-
-
-@asynccontextmanager
-async def _run(options: Options, seed: int) -> AsyncIterator[RocketMQ]:
-    async with trio.open_nursery() as nursery:
-        world = World(seed, nursery)
-        machines = SimulatedMachines(world, options)
-        rocketmq = RocketMQ(machines, options)
-        machines.serving = rocketmq.serving
-        try:
-            await rocketmq.start()
-            yield rocketmq
-        finally:
-            with trio.CancelScope(shield=True):
-                for node in reversed(world.nodes.values()):  # brokers first
-                    node.kill()
-                    await node.stopped()
 
 
 @final
@@ -129,6 +115,12 @@ class SimulatedMachines:
             _lag_of(app).interval_s = SELDOM_S
             self.serving(node.name, app)
             self._ready[node.name].set()
+
+    async def close(self) -> None:
+        """Kill everything."""
+        for node in reversed(self.world.nodes.values()):  # brokers first
+            node.kill()
+            await node.stopped()
 
     def _nameserver(self, node: Node) -> App:
         config = self.options.nameserver_config(f"0.0.0.0:{NAMESERVER_PORT}")
