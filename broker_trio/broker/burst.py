@@ -18,8 +18,8 @@ from typing import Final, final
 from broker_trio.broker.send import Plain, Send
 from broker_trio.model.errors import Refused
 from broker_trio.remoting.dispatch import Burst, Session
-from broker_trio.store.appender import AppendedRun, Run
-from broker_trio.wire.send_burst import HEAD_BYTES, Cut, SendForm, burst_answers, form_of
+from broker_trio.store.appender import Run
+from broker_trio.wire.send_burst import HEAD_BYTES, Cut, RunReplies, SendForm, form_of
 
 FORMS_MAX: Final = 256
 SIZES_MAX: Final = 4_096
@@ -52,7 +52,7 @@ class Bursts:
         """Store and answer the sends that stand at `at`; None: not for us, nothing happened."""
         head = bytes(data[at : at + HEAD_BYTES])
         alone = len(data) - at < 2 * (4 + int.from_bytes(head[:4], "big"))
-        if alone or len(head) < HEAD_BYTES or not self._send.answers_at_once:
+        if alone or len(head) < HEAD_BYTES:
             return None
         known = self._forms.get(head)
         if known is None:
@@ -94,14 +94,12 @@ class Bursts:
             plain.tags_code,
         )
         appended = self._send.append_plain(plain, run)
-        return Burst(len(queue_ids), cut.size, self._answers(cut, appended))
-
-    def _answers(self, cut: Cut, appended: AppendedRun) -> list[bytes]:
-        begin, end = appended.physical_offset, appended.next_physical_offset
+        begin, size, offsets = appended
         prefix = self._send.id_prefix.encode()
-        ids = [b"%b%016X" % (prefix, position) for position in range(begin, end, appended.size)]
-        offsets, suffix = appended.queue_offsets, self._send.suffix.raw
-        return burst_answers(suffix, cut.opaques, ids, cut.queue_ids, offsets, cut.uniq_keys)
+        replies = RunReplies(cut, offsets, begin, size, prefix)
+        burst = Burst(len(queue_ids), cut.size)
+        self._send.answer_plain(burst, replies)
+        return burst
 
     def _numbers(self, texts: tuple[bytes, ...]) -> list[int] | None:
         """Queue ids; None where one is not written as the answer would write it."""

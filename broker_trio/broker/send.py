@@ -16,6 +16,7 @@ import msgspec
 
 from broker_trio.broker.config import BrokerConfig
 from broker_trio.broker.properties import Scanned, Scanner, checked
+from broker_trio.broker.replication.acks import REMARKS, Outcome
 from broker_trio.broker.replication.receipts import PairReceipts
 from broker_trio.broker.retry import Retry
 from broker_trio.broker.schedule import Schedule
@@ -27,7 +28,7 @@ from broker_trio.model.errors import Refused
 from broker_trio.model.message import SysFlag
 from broker_trio.model.names import NOT_SENDABLE, check_topic, is_dlq, is_retry
 from broker_trio.model.topic import TopicConfig
-from broker_trio.remoting.dispatch import PARKED, Parked, Request, Response, Route, Session
+from broker_trio.remoting.dispatch import PARKED, Burst, Parked, Request, Response, Route, Session
 from broker_trio.runtime.seams import Entropy
 from broker_trio.store.appender import AppendedRun, BatchItem, Run
 from broker_trio.store.entry import Appended
@@ -38,8 +39,10 @@ from broker_trio.wire.headers.base import from_ext
 from broker_trio.wire.headers.send import SendMessageRequestHeader, SendMessageV2RequestHeader
 from broker_trio.wire.java import encode_host
 from broker_trio.wire.properties import parse_properties
+from broker_trio.wire.send_burst import RunReplies
 from broker_trio.wire.send_reply import SendReply, SendSuffix
 
+NOT_FLUSHED: Final = REMARKS[Outcome.NOT_FLUSHED]
 BATCH_TOPIC_BYTES_MAX: Final = 127
 KEPT_FLAGS: Final = 0x70F & ~0xC
 """Of a sender's sysFlag: compression, multi-tags. Host families are the broker's to say."""
@@ -92,7 +95,6 @@ class Send:
         self.on_forget: list[Callable[[], None]] = []
         self._hosts: dict[int, tuple[bytes, int]] = {}
         self._sync = config.store.flush_disk_type == "SYNC_FLUSH"
-        self.answers_at_once = not self._sync  # a message is answered as soon as it is written
         self._pair: PairReceipts | None = None
         self._body_max = config.store.message_size_max
         self.id_prefix = store_host.hex().upper()
@@ -117,7 +119,7 @@ class Send:
 
     def join_pair(self, pair: PairReceipts) -> None:
         """From now on answers wait for copies."""
-        self._pair, self.answers_at_once = pair, False
+        self._pair = pair
 
     def session_closed(self, session: Session) -> None:
         """Forget the peer's encoded address."""
@@ -198,11 +200,6 @@ class Send:
 
     # -- bursts -----------------------------------------------------------------------------------
 
-    @property
-    def suffix(self) -> SendSuffix:
-        """The fields that all answers of `append_plain` have."""
-        return self._memory_suffix
-
     def plain_of(self, command: Command, before: bytes, after: bytes) -> Plain | None:
         """What all messages like this one have in common, if nothing about it is special.
 
@@ -236,12 +233,38 @@ class Send:
 
     def append_plain(self, plain: Plain, run: Run) -> AppendedRun:
         """Store a burst. Raises `Refused`, and nothing changed then."""
+        count = len(run.bodies)
+        if self._pair is not None and self._pair.room < count:
+            raise Refused(ResponseCode.SYSTEM_BUSY, "not all of them may wait")
         self._store.check_writable(len(run.bodies[0]))
         appended = self._store.append_run(run)
-        count = len(run.bodies)
         self._count(plain.target, count, appended.size * count)
-        self._stats.receipts.memory += count
         return appended
+
+    def answer_plain(self, burst: Burst, replies: RunReplies) -> None:
+        """Answer a burst that was stored, at once or when `_answer` would answer each of them."""
+        count, receipts = burst.frames, self._stats.receipts
+        if self._pair is not None:
+            self._pair.answer_run(burst, replies)
+        elif not self._sync:
+            receipts.memory += count
+            burst.answer(ResponseCode.SUCCESS, replies.stored(self._memory_suffix, count))
+        else:
+            self._store.when_durable(
+                replies.end, lambda durable: self._flushed_run(burst, replies, durable), count
+            )
+
+    def _flushed_run(self, burst: Burst, replies: RunReplies, durable: bool) -> None:
+        """As `_flushed` for each of them."""
+        count, receipts = burst.frames, self._stats.receipts
+        if durable:
+            receipts.disk += count
+            burst.answer(ResponseCode.SUCCESS, replies.stored(self._durable_suffix, count))
+        else:
+            receipts.flush_timeouts += count
+            code = ResponseCode.FLUSH_DISK_TIMEOUT
+            answers = replies.doubted(self._memory_suffix, count, code, NOT_FLUSHED)
+            burst.answer(code, answers)
 
     # -- one message ------------------------------------------------------------------------------
 
@@ -395,7 +418,7 @@ class Send:
     def _flushed(self, request: Request, response: Response, durable: bool) -> None:
         if not durable:
             response.code = ResponseCode.FLUSH_DISK_TIMEOUT
-            response.remark = "stored, but not known to be on disk within store.flush_timeout_ms"
+            response.remark = NOT_FLUSHED
             assert isinstance(response.frame, SendReply)
             response.ext, response.frame = response.frame.ext("memory"), None
             self._stats.receipts.flush_timeouts += 1

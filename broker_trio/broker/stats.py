@@ -157,18 +157,18 @@ class Receipts(msgspec.Struct):
     no_slave: int = 0
     slave_timeouts: int = 0
 
-    def add(self, durability: str) -> None:
-        """One more that was answered with this durability."""
-        setattr(self, durability, getattr(self, durability) + 1)
+    def add(self, durability: str, count: int = 1) -> None:
+        """So many more that were answered with this durability."""
+        setattr(self, durability, getattr(self, durability) + count)
 
-    def fail(self, code: int) -> None:
-        """One more that was answered 10, 11 or 12: stored, and not known to be kept."""
+    def fail(self, code: int, count: int = 1) -> None:
+        """So many more that were answered 10, 11 or 12: stored, and not known to be kept."""
         if code == ResponseCode.FLUSH_DISK_TIMEOUT:
-            self.flush_timeouts += 1
+            self.flush_timeouts += count
         elif code == ResponseCode.SLAVE_NOT_AVAILABLE:
-            self.no_slave += 1
+            self.no_slave += count
         else:
-            self.slave_timeouts += 1
+            self.slave_timeouts += count
 
 
 @final

@@ -177,11 +177,25 @@ class Connection:
             self._note_frames(count, now)
 
     def _took(self, burst: Burst, now: float) -> None:
-        """Count and queue the answers of frames that were handled together."""
-        seconds = trio.current_time() - now
-        self._stats.answered(self._dispatcher.burst_code, 0, seconds, count=burst.frames)
+        """Queue the answers of frames that were handled together, now or as they come."""
+        burst.received = now
+        burst.deliver_to(self._answer_burst)
+        if burst.waiting:
+            burst.parked = True
+            self._parked += burst.waiting
+            self._stats.parked += burst.waiting
+
+    def _answer_burst(self, burst: Burst, code: int, answers: list[bytes]) -> None:
+        """As `_answer` for each of them."""
+        count, stats = len(answers), self._stats
+        if burst.parked and not self._closed:
+            self._parked -= count
+            stats.parked -= count
+        seconds = trio.current_time() - burst.received
+        burst_code = self._dispatcher.burst_code
+        stats.answered(burst_code, code, seconds, parked=burst.parked, count=count)
         if not self._closed:
-            self._queue(burst.answers)
+            self._queue(answers)
 
     def _note_frames(self, count: int, now: float) -> None:
         """Keep the sweep's facts, and the process-wide bound on unfinished frames."""

@@ -14,7 +14,7 @@ and their answer is dropped in one place (`Request.answer`).
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar, final
 
 import msgspec
 import structlog
@@ -116,12 +116,37 @@ class Route(Generic[H]):
     processor: str = "admin"
 
 
-class Burst(NamedTuple):
-    """Frames that were handled together, all with code 0."""
+@final
+class Burst:
+    """Frames that were handled together. Their answers come in their order, at once or later.
 
-    frames: int
-    size: int  # bytes of all of them
-    answers: list[bytes]  # whole frames, one each
+    Whoever took them calls `answer` until each frame has one; a connection collects them.
+    """
+
+    __slots__ = ("_deliver", "_early", "frames", "parked", "received", "size", "waiting")
+
+    def __init__(self, frames: int, size: int) -> None:
+        """`size`: bytes of all frames."""
+        self.frames, self.size, self.waiting = frames, size, frames
+        self.received, self.parked = 0.0, False
+        self._early: list[tuple[int, list[bytes]]] = []
+        self._deliver: Callable[[Burst, int, list[bytes]], None] | None = None
+
+    def answer(self, code: int, answers: list[bytes]) -> None:
+        """The next answers, whole frames with this code, one each; from any plain function."""
+        self.waiting -= len(answers)
+        assert self.waiting >= 0, "a burst answered twice"
+        if self._deliver is None:
+            self._early.append((code, answers))
+        else:
+            self._deliver(self, code, answers)
+
+    def deliver_to(self, deliver: "Callable[[Burst, int, list[bytes]], None]") -> None:
+        """Hand over the answers that are there, and from now on each as it comes."""
+        self._deliver = deliver
+        for code, answers in self._early:
+            deliver(self, code, answers)
+        self._early.clear()
 
 
 TakeBurst = Callable[[Session, bytes | bytearray, int], Burst | None]

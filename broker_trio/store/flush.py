@@ -35,11 +35,12 @@ Done = Callable[[bool], None]
 
 
 class Waiter(NamedTuple):
-    """Somebody who answers once the log is durable up to `physical_end`."""
+    """Somebody who answers some messages once the log is durable up to `physical_end`."""
 
     physical_end: int
     deadline: float
     done: Done
+    messages: int
 
 
 @final
@@ -66,8 +67,11 @@ class Flusher:
 
     # -- asking -----------------------------------------------------------------------------------
 
-    def when_durable(self, physical_end: int, done: Done) -> None:
-        """Call `done` once: True when flushed, at once if it is; False after flush_timeout_ms."""
+    def when_durable(self, physical_end: int, done: Done, count: int = 1) -> None:
+        """Call `done` once: True when flushed, at once if it is; False after flush_timeout_ms.
+
+        `count`: messages that wait. They were appended together, so one flush covers all of them.
+        """
         assert physical_end <= self._log.max_offset, "nobody waits for what is not appended"
         if self._log.failure is not None:
             done(False)
@@ -76,7 +80,7 @@ class Flusher:
             done(True)
             return
         deadline = self._clock.monotonic() + self._config.flush_timeout_ms / 1000
-        self._waiters.append(Waiter(physical_end, deadline, done))
+        self._waiters.append(Waiter(physical_end, deadline, done, count))
         self._wanted.set()
         self._waiting.set()
 
@@ -101,7 +105,8 @@ class Flusher:
 
     @property
     def waiting_count(self) -> int:
-        return len(self._waiters)
+        """Messages that wait."""
+        return sum([waiter.messages for waiter in self._waiters])
 
     # -- working ----------------------------------------------------------------------------------
 
@@ -198,5 +203,6 @@ class Flusher:
             await trio.sleep_until(self._waiters[0].deadline)
             now = self._clock.monotonic()
             while self._waiters and self._waiters[0].deadline <= now:
-                self._stats.flush_timeouts += 1
-                self._waiters.popleft().done(False)
+                waiter = self._waiters.popleft()
+                self._stats.flush_timeouts += waiter.messages
+                waiter.done(False)

@@ -24,6 +24,8 @@ from broker_trio.model.codes import LanguageCode, RequestCode
 from broker_trio.model.errors import RemoteProtocolError
 from broker_trio.wire.command import OUR_VERSION, RESPONSE, Command, Serialize
 from broker_trio.wire.frame import FrameBuffer
+from broker_trio.wire.send_reply import SendReply, SendSuffix
+from broker_trio.wire.serialize import encode
 
 HEAD_BYTES: Final = 8  # total and word: equal in all frames of a form
 BURST_MAX: Final = 256  # frames cut at once
@@ -156,6 +158,63 @@ def _spans(frame: bytes, end: int) -> dict[str, tuple[int, int]] | None:
         "opaque": (_OPAQUE_AT, _OPAQUE_AT + 4), "e": entries[b"e"], "g": entries[b"g"],
         "i": (begin, after), "key": (key_at, key_end), "body": (end, len(frame)),
     }  # fmt: skip
+
+
+@final
+class RunReplies:
+    """The answers to a burst that was stored, given out from its first message to its last.
+
+    As `SendReply` says them, in as many parts and ways as the messages' fates have.
+    """
+
+    __slots__ = ("_at", "_begin", "_keys", "_offsets", "_opaques", "_prefix", "_queue_ids", "size")
+
+    def __init__(
+        self, cut: Cut, queue_offsets: Sequence[int], physical_offset: int, size: int, prefix: bytes
+    ) -> None:
+        """`prefix`: of message ids. Records of `size` bytes lie from `physical_offset` on."""
+        self._opaques, self._queue_ids, self._keys = cut.opaques, cut.queue_ids, cut.uniq_keys
+        self._offsets, self._begin, self.size = queue_offsets, physical_offset, size
+        self._prefix, self._at = prefix, 0
+
+    @property
+    def end(self) -> int:
+        """Where the last record ends."""
+        return self._begin + self.size * len(self._opaques)
+
+    def ended_by(self, physical_end: int) -> int:
+        """How many of those that are not answered end at or before it."""
+        left = len(self._opaques) - self._at
+        return min(left, max(0, (physical_end - self._begin) // self.size - self._at))
+
+    def stored(self, suffix: SendSuffix, count: int) -> list[bytes]:
+        """The next `count` answers, with code 0."""
+        at, end = self._at, self._at + count
+        self._at = end
+        queue_ids, keys = self._queue_ids[at:end], self._keys[at:end]
+        ids, offsets = self._ids(at, end), self._offsets[at:end]
+        return burst_answers(suffix.raw, self._opaques[at:end], ids, queue_ids, offsets, keys)
+
+    def doubted(self, suffix: SendSuffix, count: int, code: int, remark: str) -> list[bytes]:
+        """The next `count` answers, with another code: stored, and not known to be kept."""
+        at, end = self._at, self._at + count
+        self._at = end
+        rows = zip(self._ids(at, end), range(at, end), strict=True)
+        return [encode(self._doubt(suffix, ids, row, code, remark)) for ids, row in rows]
+
+    def _ids(self, at: int, end: int) -> list[bytes]:
+        begin, size, prefix = self._begin, self.size, self._prefix
+        positions = range(begin + at * size, begin + end * size, size)
+        return [b"%b%016X" % (prefix, position) for position in positions]
+
+    def _doubt(
+        self, suffix: SendSuffix, message_id: bytes, row: int, code: int, remark: str
+    ) -> Command:
+        queue_id, key = int(self._queue_ids[row]), self._keys[row]
+        ext = SendReply(suffix, message_id.decode(), queue_id, self._offsets[row], key).ext()
+        answer = Command(code, self._opaques[row], RESPONSE, ext, remark=remark)
+        answer.serialize = Serialize.ROCKETMQ
+        return answer
 
 
 @lru_cache(64)

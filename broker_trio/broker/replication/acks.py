@@ -1,6 +1,7 @@
 """When a send may be answered, and what readers may see: rule 6 and 7 of a pair.
 
     append ─▶ wait(end) ─▶ [ end, deadline, done ] ─▶ …         in the order of the log
+    run ────▶ wait_run ──▶ one entry for all, answered in as many parts as acks cut it into
     own copy ────────┐
                      ├─ min ─▶ confirm ─▶ readers' bound, then every waiter at or below it
     slave's ack ─────┘
@@ -17,6 +18,7 @@ or the right to answer was gone. All three mean: stored, not known to be kept.
 from collections import deque
 from collections.abc import Callable
 from enum import IntEnum
+from itertools import groupby
 from typing import Final, NamedTuple, Protocol, final
 
 import trio
@@ -42,6 +44,8 @@ class Outcome(IntEnum):
 
 
 Done = Callable[[Outcome], None]
+RunDone = Callable[[Outcome, int], None]
+"""Told of the next so many messages of a run."""
 
 REMARKS: Final = {
     Outcome.NOT_FLUSHED: "stored, but not known to be on disk within store.flush_timeout_ms",
@@ -72,11 +76,17 @@ class Copy(Protocol):
 
 
 class Waiter(NamedTuple):
-    """Somebody who answers once `end` is confirmed."""
+    """Somebody who answers some messages, each once it is confirmed."""
 
-    end: int
+    end: int  # of the last one
+    size: int  # of each, so that the one before ends at `end - size`
+    messages: int
     deadline: float
-    done: Done
+    done: RunDone
+
+    @property
+    def first_end(self) -> int:
+        return self.end - self.size * (self.messages - 1)
 
 
 @final
@@ -96,6 +106,7 @@ class Acks:
         self._store, self._role, self._followers, self._clock = store, role, followers, clock
         self._slave_timeout_s, self._flush_timeout_s = slave_timeout_s, flush_timeout_s
         self._waiters: deque[Waiter] = deque()
+        self.waiting_count = 0  # messages
         self._some = trio.Event()
         self._led = False
         self.outcomes = dict.fromkeys(Outcome, 0)
@@ -117,10 +128,10 @@ class Acks:
             if missing >= self._slave_timeout_s:
                 self.refused_no_slave += 1
                 raise Refused(ResponseCode.SERVICE_NOT_AVAILABLE, self._no_slave(missing))
-        if len(self._waiters) >= WAITERS_MAX:
+        if self.waiting_count >= WAITERS_MAX:
             raise Refused(
                 ResponseCode.SYSTEM_BUSY,
-                f"[OVERLOAD]{len(self._waiters)} sends wait for a second copy, limit {WAITERS_MAX}",
+                f"[OVERLOAD]{self.waiting_count} sends wait for a second copy, limit {WAITERS_MAX}",
             )
 
     def _no_slave(self, missing: float) -> str:
@@ -142,14 +153,25 @@ class Acks:
         return "disk" if self._store.is_sync else "memory"
 
     @property
-    def waiting_count(self) -> int:
-        return len(self._waiters)
+    def room(self) -> int:
+        """How many more may wait."""
+        return WAITERS_MAX - self.waiting_count
 
     def wait(self, end: int, done: Done) -> None:
         """Call `done` once, later: when `end` is confirmed, or at the deadline of this mode."""
+        self.wait_run(end, 1, 1, lambda outcome, _: done(outcome))
+
+    def wait_run(self, end: int, size: int, count: int, done: RunDone) -> None:
+        """The same for `count` messages of one size, the last of which ends at `end`.
+
+        `done` is told the same as one waiter each would be, but of several at once where they end
+        alike: a prefix that was confirmed never waits for the rest.
+        """
         two = self._role.min_copies > 1
         timeout_s = self._slave_timeout_s if two else self._flush_timeout_s
-        self._waiters.append(Waiter(end, self._clock.monotonic() + timeout_s, done))
+        deadline = self._clock.monotonic() + timeout_s
+        self._waiters.append(Waiter(end, size, count, deadline, done))
+        self.waiting_count += count
         self._some.set()
 
     async def confirmed(self, end: int) -> Outcome:
@@ -179,7 +201,7 @@ class Acks:
             self._answer(confirm)
         else:
             confirm = store.own_end
-            if self._waiters and self._waiters[0].end <= confirm:
+            if self._waiters and self._waiters[0].first_end <= confirm:
                 alone = role.may_answer_alone(self._clock.monotonic())
                 self._answer(confirm, Outcome.OK if alone else Outcome.SLAVE_LATE)
         if store.confirm_offset != self._confirmed:
@@ -189,12 +211,21 @@ class Acks:
                 tell()
 
     def _answer(self, confirm: int, outcome: Outcome = Outcome.OK) -> None:
+        """Everybody whose message ends at or before `confirm`."""
         waiters = self._waiters
-        count = 0
         while waiters and waiters[0].end <= confirm:
-            waiters.popleft().done(outcome)
-            count += 1
+            waiter = waiters.popleft()
+            self._tell(waiter, outcome, waiter.messages)
+        if waiters and waiters[0].first_end <= confirm:  # an ack in the middle of a run
+            waiter = waiters[0]
+            count = 1 + (confirm - waiter.first_end) // waiter.size
+            waiters[0] = waiter._replace(messages=waiter.messages - count)
+            self._tell(waiter, outcome, count)
+
+    def _tell(self, waiter: Waiter, outcome: Outcome, count: int) -> None:
         self.outcomes[outcome] += count
+        self.waiting_count -= count
+        waiter.done(outcome, count)
 
     def role_changed(self) -> None:
         """Another epoch, or other copies: who waits in a lost one is told, readers keep theirs."""
@@ -228,9 +259,9 @@ class Acks:
         now = self._clock.monotonic()
         while self._waiters and self._waiters[0].deadline <= now:
             waiter = self._waiters.popleft()
-            outcome = self._why(waiter.end, now)
-            self.outcomes[outcome] += 1
-            waiter.done(outcome)
+            ends = range(waiter.first_end, waiter.end + 1, waiter.size)
+            for outcome, same in groupby([self._why(end, now) for end in ends]):
+                self._tell(waiter, outcome, len(list(same)))
 
     def _why(self, end: int, now: float) -> Outcome:
         if self._role.min_copies == 1:

@@ -12,9 +12,10 @@ from broker_trio.broker.replication.acks import REMARKS, Acks, Outcome
 from broker_trio.broker.replication.role import Role
 from broker_trio.broker.stats import Receipts
 from broker_trio.model.codes import ResponseCode
-from broker_trio.remoting.dispatch import PARKED, Parked, Request, Response
+from broker_trio.remoting.dispatch import PARKED, Burst, Parked, Request, Response
 from broker_trio.store.entry import Appended
 from broker_trio.store.store import Store
+from broker_trio.wire.send_burst import RunReplies
 from broker_trio.wire.send_reply import SendReply, SendSuffix
 
 DURABILITIES: Final = ("memory", "disk", "replicated", "replicated_disk")
@@ -68,3 +69,30 @@ class PairReceipts:
 
         self._acks.wait(end, done)
         return PARKED
+
+    @property
+    def room(self) -> int:
+        """How many more sends may wait."""
+        return self._acks.room
+
+    def answer_run(self, burst: Burst, replies: RunReplies) -> None:
+        """As `answer` for each message of a burst, all of which wait for copies."""
+
+        def done(outcome: Outcome, count: int) -> None:
+            if outcome is Outcome.OK:
+                durability = self._acks.durability
+                self._receipts.add(durability, count)
+                burst.answer(
+                    ResponseCode.SUCCESS, replies.stored(self._suffixes[durability], count)
+                )
+                return
+            self._receipts.fail(outcome, count)
+            on_disk = replies.ended_by(self._store.own_end) if self._store.is_sync else 0
+            on_disk = min(on_disk, count)
+            answers: list[bytes] = []
+            for durability, part in (("disk", on_disk), ("memory", count - on_disk)):
+                suffix = self._suffixes[durability]
+                answers += replies.doubted(suffix, part, outcome, REMARKS[outcome])
+            burst.answer(ResponseCode(outcome), answers)
+
+        self._acks.wait_run(replies.end, replies.size, burst.frames, done)
