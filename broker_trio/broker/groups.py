@@ -141,12 +141,6 @@ class Groups:
         self.data_version = version
         self.file.touch()
 
-    def disable_consume(self, group: str) -> None:
-        """Set `consumeEnable` false: its members get 16 until an administrator turns it on."""
-        config = self.get(group)
-        if config is not None:
-            self.put(msgspec.structs.replace(config, consume_enable=False))
-
     # -- the forbidden table -------------------------------------------------------------------
 
     def may_read(self, group: str, topic: str) -> bool:

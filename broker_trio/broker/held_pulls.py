@@ -90,11 +90,6 @@ class HeldPulls:
             for held in list(waiting):
                 self._release(held)
 
-    def wake_queue(self, topic: str, queue_id: int) -> None:
-        """Answer the waiting pulls of one queue."""
-        for held in list(self._by_queue.get((topic, queue_id), ())):
-            self._release(held)
-
     def session_closed(self, session: Session) -> None:
         """Drop the pulls of a connection that has ended."""
         for held in list(self._by_session.get(session.id, ())):

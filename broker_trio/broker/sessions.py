@@ -193,14 +193,6 @@ class Sessions:
         """Open channels of a producer group."""
         return list(self.producers.get(group, {}).values())
 
-    def producer_channel_of(self, client_id: str) -> Channel | None:
-        """A producer's channel by its client id alone, for replies (326)."""
-        for channels in self.producers.values():
-            channel = channels.get(client_id)
-            if channel is not None:
-                return channel
-        return None
-
     def groups_subscribed(self, topic: str) -> list[str]:
         return sorted(
             name for name, group in self.consumers.items() if topic in group.subscriptions

@@ -93,10 +93,6 @@ class ConsumeQueues:
         return iter(self._table)
 
     @property
-    def queue_count(self) -> int:
-        return sum(map(len, self._table.topics.values()))
-
-    @property
     def buffered_count(self) -> int:
         """Units in memory that no file has, about."""
         return self._buffered_units

@@ -46,9 +46,5 @@ class Command(msgspec.Struct, gc=False):
     serialize: Serialize = Serialize.JSON
 
     @property
-    def is_response(self) -> bool:
-        return bool(self.flag & RESPONSE)
-
-    @property
     def is_oneway(self) -> bool:
         return bool(self.flag & ONEWAY)

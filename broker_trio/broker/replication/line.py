@@ -50,10 +50,6 @@ class Line:
         """The peer is known: frames may be as large as the format allows."""
         self._frames.frame_bytes_max = wire.FRAME_BYTES_MAX
 
-    def next_nowait(self) -> Message | None:
-        """A message that is here already. Raises `RemoteProtocolError`."""
-        return self._frames.next_message()
-
     async def receive(self) -> Message | None:
         """The next message, None at the end of the stream.
 
