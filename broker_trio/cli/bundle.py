@@ -4,13 +4,17 @@
                             └─▶ pip's wheel
 
 The only step that asks a package index, by pip and uv as they are configured here. Nothing is
-compiled on a host: what has no wheel for the hosts' Python ends the command.
+built on a host: what has no wheel for the hosts' Python ends the command.
 """
 
+import compileall
+import io
+import py_compile
 import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import Final
 
@@ -47,14 +51,16 @@ def bundle(
         house = Path(folder)
         collect(source, house, python, platforms)
         files = {path.name: path.read_bytes() for path in house.iterdir() if path.suffix == ".whl"}
+        here = f"{sys.version_info.major}.{sys.version_info.minor}"
+        compiled = bytecode(house, house / "compiled") if python == here else b""
     try:
-        manifest = manifest_of(files, python)
+        manifest = manifest_of(files, python, compiled)
     except ConfigError as error:
         raise Failure(f"bundle: {error}") from error
     out.mkdir(parents=True, exist_ok=True)
     target = out / manifest.tar
     unfinished = target.with_suffix(".part")
-    unfinished.write_bytes(tar_of(manifest, files))
+    unfinished.write_bytes(tar_of(manifest, files, compiled))
     unfinished.replace(target)
     if as_json:
         digest, version = manifest.digest, manifest.version
@@ -87,6 +93,25 @@ def collect(source: Path, house: Path, python: str, platforms: tuple[str, ...]) 
     for platform in platforms:
         fetch += ["--platform", platform]
     call([*fetch, str(ours), "pip"])
+
+
+def bytecode(house: Path, folder: Path) -> bytes:
+    """The bytecode of all wheels in `house`, as a zip of paths below site-packages.
+
+    It is never compared with its source: both come from one bundle, whose hashes were checked.
+    """
+    for wheel in sorted(house.glob("*.whl")):
+        if not wheel.name.startswith("pip-"):
+            with zipfile.ZipFile(wheel) as packed:
+                packed.extractall(folder)
+    mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
+    compileall.compile_dir(folder, quiet=2, invalidation_mode=mode)
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as packed:
+        for path in sorted(folder.rglob("*.pyc")):
+            entry = zipfile.ZipInfo(str(path.relative_to(folder)))
+            packed.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED)
+    return out.getvalue()
 
 
 def call(command: list[str]) -> None:

@@ -3,10 +3,13 @@
     OUT/broker-trio-0.3.0-py3.11.tar
       ├─ manifest.json       version, python, each file's sha256 and size, one digest over all
       ├─ requirements.lock   name==version --hash=sha256:…  (pip: --no-index --require-hashes)
+      ├─ compiled.zip        their bytecode, where the builder's Python is the hosts'
       └─ *.whl               ours, everything that it needs, and pip itself
 
-Hosts need no pip of their own: a wheel of pip runs from its file. The digest names an installation:
-equal digests are equal files, so a host that has it has nothing to do.
+A wheel without a `.data` folder is installed by unpacking it, and its bytecode comes along, so that
+small hosts compile nothing. With `.data` pip does it; hosts need none of their own, for a wheel of
+pip runs from its file. The digest names an installation: equal digests are equal files, so a host
+that has it has nothing to do.
 """
 
 import hashlib
@@ -23,6 +26,7 @@ from broker_trio.model.errors import ConfigError
 OURS: Final = "broker-trio"
 LOCK: Final = "requirements.lock"
 MANIFEST: Final = "manifest.json"
+COMPILED: Final = "compiled.zip"
 WHEEL: Final = re.compile(r"(?P<name>[^-]+)-(?P<version>[^-]+)(-\d[^-]*)?-[^-]+-[^-]+-[^-]+\.whl")
 
 
@@ -44,6 +48,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     pip: str  # the file name of pip's wheel
     digest: str
     wheels: tuple[Wheel, ...]
+    compiled: str = ""  # sha256 of the bytecode; empty where there is none
 
     @property
     def tar(self) -> str:
@@ -61,7 +66,7 @@ def wheel_of(file: str, content: bytes) -> Wheel:
     return Wheel(file=file, name=name, version=found["version"], sha256=digest, size=len(content))
 
 
-def manifest_of(files: Mapping[str, bytes], python: str) -> Manifest:
+def manifest_of(files: Mapping[str, bytes], python: str, compiled: bytes = b"") -> Manifest:
     """The manifest of these wheels. Raises `ConfigError` where one is missing or there twice."""
     wheels = tuple(wheel_of(file, files[file]) for file in sorted(files))
     names = [wheel.name for wheel in wheels]
@@ -77,6 +82,7 @@ def manifest_of(files: Mapping[str, bytes], python: str) -> Manifest:
         pip=by_name["pip"].file,
         digest=hashlib.sha256(f"{python}\n{whole}".encode()).hexdigest(),
         wheels=wheels,
+        compiled=hashlib.sha256(compiled).hexdigest() if compiled else "",
     )
 
 
@@ -90,12 +96,12 @@ def lock_of(manifest: Manifest) -> str:
     return "".join(lines)
 
 
-def tar_of(manifest: Manifest, files: Mapping[str, bytes]) -> bytes:
+def tar_of(manifest: Manifest, files: Mapping[str, bytes], compiled: bytes = b"") -> bytes:
     """The bundle's bytes; the same for the same wheels, whoever packs them, and whenever."""
     texts = {
         MANIFEST: msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n",
         LOCK: lock_of(manifest).encode(),
-    }
+    } | ({COMPILED: compiled} if compiled else {})
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for name, content in sorted({**texts, **files}.items()):

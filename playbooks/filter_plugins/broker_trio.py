@@ -17,7 +17,10 @@ import re
 import tarfile
 
 NAMESERVER_PORT, BROKER_PORT = 9876, 10911
-PREFIXES = ("base_", "runtime_", "nameserver_", "broker_")
+PREFIXES = (
+    "base_", "runtime_", "nameserver_", "broker_",
+    "node_exporter_", "prometheus_", "alertmanager_", "grafana_",
+)  # fmt: skip
 NOT_OPTIONS = {
     "broker_name",
     "broker_id",
@@ -91,6 +94,28 @@ def peer_of(hostvars, hosts, name, number):
     """The other member of a pair; an empty dict for a broker alone."""
     pair = [each for each in all_instances(hostvars, hosts) if each["name"] == name]
     return next((each for each in pair if each["id"] != int(number)), {})
+
+
+def members_of(hostvars, groups, hosts, group):
+    """What `rmq_state` asks for: every program of these hosts that belongs to the group."""
+    if group == "nameservers":
+        doors = [nameserver_of(hostvars[host]) for host in hosts]
+        return [{"kind": "nameserver", "address": d["address"], "http": d["http"]} for d in doors]
+    return [
+        {
+            "address": each["address"],
+            "http": each["http"],
+            "broker_name": each["name"],
+            "pair": bool(peer_of(hostvars, groups["brokers"], each["name"], each["id"])),
+        }
+        for each in all_instances(hostvars, hosts)
+    ]
+
+
+def role_now(hostvars, host, roles):
+    """master where one of the host's instances is one today, by its address."""
+    mine = [roles.get(each["address"]) for each in instances_of(hostvars[host])]
+    return "master" if "master" in mine else "slave"
 
 
 def ports_of(variables, groups):
@@ -178,7 +203,8 @@ def cluster_problems(hostvars, groups, known):
     )
     problems += [] if brokers else ["group brokers is empty"]
     problems += pair_problems(instances)
-    named = [host for host in hosts if not address_of(hostvars[host])]
+    everywhere = sorted({*hosts, *groups.get("monitors", [])})
+    named = [host for host in everywhere if not address_of(hostvars[host])]
     problems += ["no address of %s: set ansible_host or cluster_address" % host for host in named]
     doors = nameservers_of(hostvars, nameservers) + [each["address"] for each in instances]
     problems += ["address %s is there twice" % each for each in twice(doors)]
@@ -192,7 +218,7 @@ def cluster_problems(hostvars, groups, known):
         if each["name"] in paired and len(key) < KEY_CHARS_MIN:
             text = "no broker_pair_key of at least %d characters for pair %s on %s (keep it in the vault)"
             problems.append(text % (KEY_CHARS_MIN, each["name"], each["host"]))
-    for host in hosts:
+    for host in everywhere:
         problems += ["%s: %s" % (host, p) for p in option_problems(hostvars[host], known)]
     return problems
 
@@ -331,8 +357,8 @@ class FilterModule:
 
     def filters(self):
         names = (
-            instances_of, all_instances, nameserver_of, nameservers_of, peer_of, ports_of, paths_of,
-            bundle_facts, cluster_problems, host_problems, problems_of, is_new,
+            address_of, instances_of, all_instances, nameserver_of, nameservers_of, peer_of, ports_of, paths_of,
+            members_of, role_now, bundle_facts, cluster_problems, host_problems, problems_of, is_new,
             said_of_pairs, plan_line, to_toml, roles_options,
         )  # fmt: skip
         return {"bt_" + each.__name__: each for each in names}

@@ -5,7 +5,8 @@ DOCUMENTATION = r"""
 module: rmq_release
 short_description: Install a release of broker-trio beside the others
 description:
-  - Checks every hash, makes an environment without pip, lets the bundle's pip install into it, imports it.
+  - Checks every hash, makes an environment without pip, unpacks the wheels into it (a wheel that needs more
+    than that is left to the bundle's own pip), and runs the program once.
   - The link C(current) is switched by I(state=current), and C(previous) then shows what it was.
 author: [broker_trio]
 attributes:
@@ -34,6 +35,7 @@ before:
   type: str
 """
 
+import compileall
 import hashlib
 import json
 import os
@@ -41,8 +43,16 @@ import shutil
 import sys
 import tarfile
 import tempfile
+import zipfile
 
 from ansible.module_utils.basic import AnsibleModule
+
+MODULE = "broker_trio.cli.main"
+PROGRAM = """#!%s/bin/python
+import sys
+from %s import main
+sys.exit(main())
+"""
 
 
 def marker_of(folder):
@@ -68,6 +78,11 @@ def unpack(module, bundle, house):
         if have != wheel["sha256"]:
             text = "%s in %s has sha256 %s, the manifest says %s: build and copy the bundle again"
             module.fail_json(msg=text % (wheel["file"], bundle, have, wheel["sha256"]))
+    compiled = house + "/compiled.zip"
+    if os.path.exists(compiled):
+        with open(compiled, "rb") as content:
+            if hashlib.sha256(content.read()).hexdigest() != manifest.get("compiled"):
+                module.fail_json(msg="compiled.zip in %s is not the manifest's" % bundle)
     return manifest
 
 
@@ -77,6 +92,36 @@ def run(module, *command):
         text = "%s: exit code %d: %s" % (" ".join(command), code, (err or out).strip()[-800:])
         module.fail_json(msg=text, rc=code)
     return out
+
+
+def is_plain(wheel):
+    """Whether unpacking it installs it: no files for other places than site-packages."""
+    with zipfile.ZipFile(wheel) as packed:
+        return not any(".data/" in name.split("/", 1)[0] + "/" for name in packed.namelist())
+
+
+def by_unpacking(wheels, house, folder):
+    """Wheels and their bytecode into site-packages, and the one program that we call."""
+    packages = "%s/lib/python%d.%d/site-packages" % (folder, *sys.version_info[:2])
+    compiled = house + "/compiled.zip"
+    for path in [*wheels, *([compiled] if os.path.exists(compiled) else [])]:
+        with zipfile.ZipFile(path) as packed:
+            packed.extractall(packages)
+    if not os.path.exists(compiled):
+        compileall.compile_dir(packages, quiet=2)
+    program = folder + "/bin/broker-trio"
+    with open(program, "w") as out:
+        out.write(PROGRAM % (folder, MODULE))
+    os.chmod(program, 0o755)
+
+
+def by_pip(module, manifest, house, folder):
+    """What the bundle's pip does, from the bundle alone."""
+    pip = os.path.join(house, manifest["pip"], "pip")
+    options = ["--no-index", "--find-links", house, "--require-hashes"]
+    options += ["-r", house + "/requirements.lock"]
+    options += ["--quiet", "--no-cache-dir", "--disable-pip-version-check"]
+    run(module, folder + "/bin/python", pip, "install", *options)
 
 
 def install(module, folder):
@@ -90,13 +135,12 @@ def install(module, folder):
             module.fail_json(msg=text % (params["bundle"], manifest["digest"], params["digest"]))
         shutil.rmtree(folder, ignore_errors=True)
         run(module, sys.executable, "-m", "venv", "--without-pip", folder)
-        python = folder + "/bin/python"
-        pip = os.path.join(house, manifest["pip"], "pip")
-        lock = house + "/requirements.lock"
-        options = ["--no-index", "--find-links", house, "--require-hashes", "-r", lock]
-        options += ["--quiet", "--no-cache-dir", "--disable-pip-version-check"]
-        run(module, python, pip, "install", *options)
-        run(module, folder + "/bin/broker-trio", "--version")
+        files = [each["file"] for each in manifest["wheels"] if each["file"] != manifest["pip"]]
+        wheels = [os.path.join(house, file) for file in files]
+        if all(is_plain(wheel) for wheel in wheels):
+            by_unpacking(wheels, house, folder)
+        else:
+            by_pip(module, manifest, house, folder)
         run(module, folder + "/bin/broker-trio", "broker", "--help")
     finally:
         shutil.rmtree(house, ignore_errors=True)

@@ -16,11 +16,16 @@ options:
   nameservers: {description: Addresses of all nameservers as host:port., type: list, elements: str, required: true}
   program: {description: The command to ask with., type: str, default: /opt/broker-trio/current/bin/broker-trio}
   kind: {description: Which program., type: str, choices: [nameserver, broker], default: broker}
-  address: {description: Its address as host:port., type: str, required: true}
+  address: {description: Its address as host:port., type: str, default: ''}
   http: {description: Its HTTP door as host:port; empty asks nothing., type: str, default: ''}
   broker_name: {description: Name of the broker., type: str, default: ''}
   pair: {description: Whether it has a pair., type: bool, default: false}
   expect: {description: What must hold., type: str, choices: [serving, removable, anything], default: serving}
+  members:
+    description: Several programs asked together; each is a dict of I(kind), I(address), I(http), I(broker_name), I(pair).
+    type: list
+    elements: dict
+    default: []
   timeout: {description: Seconds to wait for it., type: int, default: 90}
 """
 
@@ -43,6 +48,10 @@ role:
   description: master or slave as of now; empty where nobody knows.
   returned: always
   type: str
+roles:
+  description: The same of each of I(members), by address.
+  returned: always
+  type: dict
 waited:
   description: Seconds until it held.
   returned: always
@@ -80,8 +89,8 @@ def readiness(http):
 class Look:
     """One look at everybody: what is missing, and the role of today."""
 
-    def __init__(self, module, cli):
-        self.params, self.cli = module.params, cli
+    def __init__(self, params, cli):
+        self.params, self.cli = params, cli
         self.missing, self.role, self.seen = [], "", {}
 
     def all(self):
@@ -93,7 +102,7 @@ class Look:
 
     def nameserver(self):
         """One of several: the others show the same, and at least one of them serves."""
-        answer = self.cli.ask("cluster", "nameservers")
+        answer = self.cli.ask_once("cluster", "nameservers")
         rows = (answer.data or {}).get("nameservers", [])
         self.seen = {row["nameserver"]: row for row in rows}
         serving = {name for name, row in self.seen.items() if "error" not in row}
@@ -117,7 +126,7 @@ class Look:
             self.role = "master"
 
     def registered(self, nameserver):
-        answer = self.cli.ask("cluster", "list", nameservers=[nameserver])
+        answer = self.cli.ask_once("cluster", "list", nameservers=[nameserver])
         rows = (answer.data or {}).get("brokers", [])
         if answer.code:
             self.missing.append("%s: %s" % (nameserver, answer.text))
@@ -125,7 +134,7 @@ class Look:
             self.missing.append("%s does not show %s" % (nameserver, self.params["address"]))
 
     def in_pair(self):
-        answer = self.cli.ask("pair", "status", self.params["broker_name"])
+        answer = self.cli.ask_once("pair", "status", self.params["broker_name"])
         if answer.code or not answer.data:
             self.missing.append("pair %s: %s" % (self.params["broker_name"], answer.text))
             return
@@ -138,15 +147,22 @@ class Look:
                 self.role = "master" if status["state"] in LEADING else "slave"
 
 
+def members_of(params):
+    """Everybody who is asked for: those of `members`, or the one of the parameters."""
+    common = {"kind": "broker", "address": "", "http": "", "broker_name": "", "pair": False}
+    return [{**params, **common, **each} for each in params["members"]] or [params]
+
+
 def main():
     module = AnsibleModule(
         argument_spec={
             **OPTIONS,
             "kind": {"type": "str", "choices": ["nameserver", "broker"], "default": "broker"},
-            "address": {"type": "str", "required": True},
+            "address": {"type": "str", "default": ""},
             "http": {"type": "str", "default": ""},
             "broker_name": {"type": "str", "default": ""},
             "pair": {"type": "bool", "default": False},
+            "members": {"type": "list", "elements": "dict", "default": []},
             "expect": {
                 "type": "str",
                 "choices": ["serving", "removable", "anything"],
@@ -154,21 +170,28 @@ def main():
             },
             "timeout": {"type": "int", "default": 90},
         },
+        required_one_of=[["address", "members"]],
         supports_check_mode=True,
     )
     cli, began = Cli(module), time.monotonic()
+    result = {"missing": ["not installed yet"], "role": "", "roles": {}, "waited": 0.0, "seen": {}}
     if not cli.is_installed:
-        module.exit_json(changed=False, missing=["not installed yet"], role="", waited=0.0, seen={})
+        module.exit_json(changed=False, **result)
+    members = members_of(module.params)
     while True:
-        look = Look(module, cli).all()
+        cli.forget()
+        looks = [Look(each, cli).all() for each in members]
+        missing = [text for look in looks for text in look.missing]
         waited = round(time.monotonic() - began, 2)
-        result = {"missing": look.missing, "role": look.role, "waited": waited, "seen": look.seen}
-        if not look.missing or module.params["expect"] == "anything":
+        roles = {look.params["address"]: look.role for look in looks}
+        result = {"missing": missing, "role": looks[0].role, "roles": roles, "waited": waited}
+        result["seen"] = looks[0].seen
+        if not missing or module.params["expect"] == "anything":
             module.exit_json(changed=False, **result)
         if waited >= module.params["timeout"]:
-            text = "%s is not %s after %d s: %s"
-            words = (module.params["address"], module.params["expect"], waited)
-            module.fail_json(msg=text % (*words, "; ".join(look.missing)), **result)
+            text = "%s not %s after %d s: %s"
+            words = (", ".join(roles), module.params["expect"], waited)
+            module.fail_json(msg=text % (*words, "; ".join(sorted(set(missing)))), **result)
         time.sleep(POLL_S)
 
 

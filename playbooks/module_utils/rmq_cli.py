@@ -37,6 +37,7 @@ class Cli:
     def __init__(self, module):
         self.module = module
         self.program = module.params["program"]
+        self.answers = {}
 
     @property
     def is_installed(self):
@@ -48,6 +49,16 @@ class Cli:
         command = [self.program, *words, "-n", ";".join(nameservers), "--json"]
         code, out, err = self.module.run_command(command)
         return Answer(code, parsed(out), err.strip() or out.strip()[-500:])
+
+    def ask_once(self, *words, **options):
+        """The same, answered from memory until `forget`: many who wait ask the same things."""
+        key = words, tuple(options.get("nameservers", ()))
+        if key not in self.answers:
+            self.answers[key] = self.ask(*words, **options)
+        return self.answers[key]
+
+    def forget(self):
+        self.answers.clear()
 
     def must(self, *words, **options):
         """The same; anything but 0 ends the module with the program's own words."""

@@ -68,3 +68,12 @@ def test_a_bundle_without_pip_or_with_two_versions_is_refused() -> None:
     double = {**FILES, "pip-25.0-py3-none-any.whl": b""}
     with pytest.raises(ConfigError, match="two versions of pip"):
         manifest_of(double, "3.11")
+
+
+def test_bytecode_rides_along_and_does_not_name_the_installation() -> None:
+    """Hosts check its hash; equal wheels are the same release with it or without."""
+    plain, with_it = manifest_of(FILES, "3.11"), manifest_of(FILES, "3.11", b"bytecode")
+    assert (plain.compiled, with_it.compiled) == ("", hashlib.sha256(b"bytecode").hexdigest())
+    assert plain.digest == with_it.digest
+    with tarfile.open(fileobj=io.BytesIO(tar_of(with_it, FILES, b"bytecode"))) as tar:
+        assert "compiled.zip" in tar.getnames()

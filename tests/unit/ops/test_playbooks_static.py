@@ -37,17 +37,15 @@ def test_argument_specs_equal_defaults(role: str) -> None:
 
 @pytest.mark.parametrize("role", OURS)
 def test_a_role_is_its_stages(role: str) -> None:
-    """`main.yml` orders stages only; each is a file, included with its own tag."""
+    """`main.yml` orders stages only; each is a file, imported with its own tag."""
     folder = PLAYBOOKS / "roles" / role / "tasks"
-    included = set()
+    imported = set()
     for task in tree(folder / "main.yml"):
-        stage = task["ansible.builtin.include_tasks"]
-        included.add(stage["file"])
-        assert stage["apply"]["tags"] == [f"{role}_{stage['file'].removesuffix('.yml')}"]
-        assert stage["apply"]["tags"][0] in task["tags"]
-        assert (folder / stage["file"]).is_file()
-    apart = {"verify.yml"} if role == "broker" else set()  # a pair is verified once both are up
-    assert included | apart == {p.name for p in folder.iterdir()} - {"main.yml"}
+        stage = task["ansible.builtin.import_tasks"]  # nothing of it is left at run time
+        imported.add(stage)
+        assert f"{role}_{stage.removesuffix('.yml')}" in task["tags"]
+        assert (folder / stage).is_file()
+    assert imported == {p.name for p in folder.iterdir()} - {"main.yml"}
 
 
 def tasks_of(path: Path) -> list[dict[str, Any]]:
@@ -67,15 +65,21 @@ def ours() -> list[Path]:
 
 def test_templates_are_validated_and_secrets_hidden() -> None:
     """A rendered file of a program is checked by it; no secret is logged or shown as a diff."""
-    unchecked, shown = [], []
+    unchecked, shown, seen = [], [], 0
     for path in ours():
         for task in tasks_of(path):
             template = task.get("ansible.builtin.template", {})
+            files = task.get("rmq_files", {}).get("files", [])
             if template and re.search(r"\.(toml|nft)$", template["dest"]):
                 unchecked += [] if "validate" in template else [task["name"]]
-            content = str(task.get("ansible.builtin.copy", {}).get("content", ""))
-            if "key" in content and not ("no_log" in task and task.get("diff") is False):
+            for each in [file for file in files if isinstance(file, dict)]:
+                if each.get("mode") == "0640":
+                    seen += 1
+                    unchecked += [] if "validate" in each else [task["name"]]
+            content = str(task.get("ansible.builtin.copy", {}).get("content", "")) + str(files)
+            if "pair_key" in content and not ("no_log" in task and task.get("diff") is False):
                 shown.append(task["name"])
+    assert seen >= 2  # what a nameserver and a broker run with
     assert (unchecked, shown) == ([], [])
 
 
