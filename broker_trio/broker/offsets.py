@@ -26,6 +26,7 @@ from broker_trio.broker.metadata import MetadataFile
 from broker_trio.broker.topics import Topics
 from broker_trio.model.codes import RequestCode, ResponseCode
 from broker_trio.model.errors import Refused
+from broker_trio.model.pair import NO_EPOCH, Epoch, is_store_id
 from broker_trio.model.topic import DataVersion
 from broker_trio.remoting.dispatch import Later, Request, Response, Route
 from broker_trio.runtime.seams import Clock, Disk
@@ -72,6 +73,7 @@ class ConsumerOffsets:
         self.refused = 0
         self.watched: list[set[str]] = []  # whoever passes changes on: keys that changed
         self.reset_counts: dict[str, int] = {}  # how often a key was reset: a merge compares it
+        self.epoch: Epoch = NO_EPOCH  # in which all of it holds: see `enter`
         self._resets: dict[str, dict[int, int]] = {}
         self._pulled: dict[str, dict[int, int]] = {}
         self._clock = clock
@@ -85,11 +87,17 @@ class ConsumerOffsets:
         if loaded is not None:
             self.data_version = loaded.data_version
             self.table.update(loaded.offset_table)
+            self.reset_counts.update(loaded.pair_resets or {})
+            self.epoch = _epoch(loaded.pair_epoch)
             self.entries = sum(len(queues) for queues in self.table.values())
 
     def _encode(self) -> bytes:
         self.data_version = self.data_version.next(self._clock.wall_ms())
-        return encode_consumer_offsets_file(self.data_version, self.table)
+        counter, owner = self.epoch
+        epoch = None if self.epoch == NO_EPOCH else f"{counter} {owner}"
+        return encode_consumer_offsets_file(
+            self.data_version, self.table, epoch, self.reset_counts or None
+        )
 
     # -- one queue -----------------------------------------------------------------------------
 
@@ -256,6 +264,17 @@ class ConsumerOffsets:
 
     # -- pairs ---------------------------------------------------------------------------------
 
+    def enter(self, epoch: Epoch, end: Callable[[str, int], int]) -> None:
+        """From now on offsets are committed in this epoch; those from before end where it begins.
+
+        So one epoch says for the whole table up to where of a log it holds (rule 16), and the file,
+        which may be older than the log beside it, says it of itself.
+        """
+        if epoch != self.epoch:
+            self.clamp(end)
+            self.epoch = epoch
+            self.file.touch()
+
     def adopt(self, key: str, queues: dict[int, int], resets: int) -> None:
         """As a slave: this is what the master has for a key; nothing means that it has none."""
         self.entries += len(queues) - len(self.table.pop(key, ()))
@@ -270,18 +289,27 @@ class ConsumerOffsets:
     ) -> int:
         """As a master: what a returning slave took while it was alone. How many places moved on.
 
-        The further one counts, up to the queue's end here (rule 16: beyond it, the offset was given
-        to other messages), and only if nobody reset the group since.
+        The further one counts, up to `end`, where the slave's epoch ends in the queue (rule 16:
+        beyond it, the offset was given to other messages), and only if nobody reset the group.
         """
         topic, mine, moved = key.rpartition("@")[0], self.table.get(key, {}), 0
         if resets < self.reset_counts.get(key, 0):
             return 0
         for queue_id, offset in queues.items():
+            before = mine.get(queue_id, NONE)
+            if offset <= before:
+                continue
             bounded = min(offset, end(topic, queue_id))
-            if bounded > mine.get(queue_id, NONE):
+            if bounded > before:
                 self._store(key, queue_id, bounded)
                 mine, moved = self.table[key], moved + 1
         return moved
+
+
+def _epoch(text: str | None) -> Epoch:
+    """What `_encode` wrote; anything else is no epoch."""
+    counter, _, owner = (text or "").partition(" ")
+    return Epoch(int(counter), owner) if counter.isdecimal() and is_store_id(owner) else NO_EPOCH
 
 
 @final

@@ -202,6 +202,13 @@ class ConsumeQueue:
             end = self._drive(first_at_or_after(begin, self.max_offset, physical_end))
         return decode_unit(self._unit_blocking(end - 1)) if end > self.min_offset else None
 
+    def end_before(self, physical_end: int) -> int:
+        """One past the last message whose record begins before `physical_end`. Blocks."""
+        if self.physical_end <= physical_end:
+            return self.max_offset
+        begin = max(self.min_offset, self._files.first_unit if self.file_count else 0)
+        return self._drive(first_at_or_after(begin, self.max_offset, physical_end))
+
     def truncate(self, physical_end: int) -> None:
         """Forget the units of records at or after `physical_end`. Blocks; raises `OSError`."""
         if self.physical_end > physical_end:

@@ -194,6 +194,23 @@ class Replica:
         end = last.physical_offset + last.size
         return max(low, end if end <= position else last.physical_offset)
 
+    def ends_before(self, physical_end: int) -> Callable[[str, int], int]:
+        """Where each queue ended, (topic, queue id) to offset, when the log ended there."""
+        hidden: dict[tuple[str, int], int] = {}
+        for entry in self._dispatcher.pending:
+            if entry.physical_offset >= physical_end:
+                hidden.setdefault((entry.topic, entry.queue_id), entry.queue_offset)
+        queues = self._store.queues
+
+        def end(topic: str, queue_id: int) -> int:
+            queue = queues.get(topic, queue_id)
+            if queue is not None and queue.physical_end > physical_end:
+                return queue.end_before(physical_end)
+            known = hidden.get((topic, queue_id))
+            return queues.next_offset(topic, queue_id) if known is None else known
+
+        return end
+
     # -- hiding -----------------------------------------------------------------------------------
 
     async def hide_from(self, physical_end: int) -> int:

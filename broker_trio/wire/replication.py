@@ -163,7 +163,8 @@ class Ack(NamedTuple):
 class Metadata(_Body, frozen=True):
     """A part of a table; `last` of `full` ones replaces the table, else entries change.
 
-    `log_end`: what the sender's log held when it looked.
+    `log_end`: what the sender's log held when it looked. `epoch`: of a slave's offsets, the one
+    that they were committed in.
     """
 
     table: str
@@ -173,6 +174,7 @@ class Metadata(_Body, frozen=True):
     full: bool
     last: bool
     log_end: int
+    epoch: Epoch = (0, "")
 
 
 Message = (

@@ -11,7 +11,7 @@ before the first line has no epoch; only the checksum speaks for it.
 
 from collections.abc import Sequence
 
-from broker_trio.model.pair import NO_EPOCH, EpochStart
+from broker_trio.model.pair import NO_EPOCH, Epoch, EpochStart
 
 
 def common_point(
@@ -23,6 +23,12 @@ def common_point(
         if line in their_ends:
             return min(ends[line], their_ends[line])
     raise AssertionError("the line of no epoch is in both")
+
+
+def end_of(epoch: Epoch, lines: Sequence[EpochStart], log_end: int) -> int:
+    """Where in this log the bytes of that epoch and of all before it end; its end for none."""
+    later = (line.start for line in lines if line.epoch > epoch != NO_EPOCH)
+    return min(later, default=log_end)
 
 
 def _ends(lines: Sequence[EpochStart], log_end: int) -> dict[EpochStart, int]:

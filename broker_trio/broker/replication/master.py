@@ -19,7 +19,7 @@ import structlog
 import trio
 
 from broker_trio.broker.replication.acks import Acks
-from broker_trio.broker.replication.common import common_point
+from broker_trio.broker.replication.common import common_point, end_of
 from broker_trio.broker.replication.followers import Follower, Followers
 from broker_trio.broker.replication.line import HANDSHAKE_S, Line, Who, greet_slave
 from broker_trio.broker.replication.metadata_sync import COLLECT_S, Inbox, Outbox, Tables
@@ -346,7 +346,9 @@ class Master:
         self._acks.release()
 
     def _merge(self, part: Metadata) -> None:
+        end = end_of(Epoch(*part.epoch), self._role.epochs, self._store.log.max_offset)
         try:
-            self._stats.offsets_merged += self._inbox.merge(part)
+            merged = self._inbox.merge(part, self._replica.ends_before(end))
+            self._stats.offsets_merged += merged
         except Refused as refusal:
             raise RefusedPeerError("metadata", refusal.remark) from None

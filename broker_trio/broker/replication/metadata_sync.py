@@ -9,13 +9,14 @@ that a slave never has, and never writes down, a table that its master never had
 Delay positions go with the log's end at that moment: they count on a slave once its own disk holds
 the log up to there, or a message that was delivered just before a failover would be skipped.
 
-Offsets come back (`contribution`): a slave without a master takes commits. It first pulls its own
-offsets back to what its log has once the common point was found; then the further place is the
-right one for both (rule 16), unless the group was reset or deleted since, which is counted per
-key. That a group is new to the master is no reason against: it may have begun at the slave.
+Offsets come back (`contribution`): a slave without a master takes commits. They carry the epoch
+they were committed in, come only where that epoch ends at or before the common point, and count up
+to where it ends in the master's log (rule 16). Then the further place is the right one for both,
+unless the group was reset or deleted since, which is counted per key, on disk. That a group is new
+to the master is no reason against: it may have begun at the slave.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, Protocol, final
 
 import msgspec
@@ -25,6 +26,7 @@ from broker_trio.broker.offsets import ConsumerOffsets
 from broker_trio.broker.topics import Topics
 from broker_trio.model.errors import RemoteProtocolError
 from broker_trio.model.group import SubscriptionGroupConfig
+from broker_trio.model.pair import NO_EPOCH, Epoch
 from broker_trio.model.topic import DataVersion, TopicConfig
 from broker_trio.store.commit_log import CommitLog
 from broker_trio.store.queues import ConsumeQueues
@@ -83,6 +85,7 @@ def parts_of(
     log_end: int,
     *,
     full: bool,
+    epoch: Epoch = NO_EPOCH,
 ) -> Iterator[bytes]:
     """Frames that carry all of it, each small enough; the last one says so."""
     names, gone = list(put), list(delete)
@@ -93,7 +96,7 @@ def parts_of(
         last = not batches
         deleted = gone if last else []
         part = Metadata(
-            table, {name: put[name] for name in batch}, deleted, version, full, last, log_end
+            table, {name: put[name] for name in batch}, deleted, version, full, last, log_end, epoch
         )
         frame = encode(part)
         if len(frame) > PART_BYTES_MAX and len(batch) > 1:
@@ -164,9 +167,9 @@ class Outbox:
 
 def contribution(tables: Tables) -> Iterator[bytes]:
     """As a slave that comes back: its offsets, for the master to merge."""
-    offsets = tables.offsets
+    offsets, log_end = tables.offsets, tables.store.log.max_offset
     put = {key: _offset_entry(offsets, key) for key in sorted(offsets.table)}
-    return parts_of(OFFSETS, put, (), NO_VERSION, tables.store.log.max_offset, full=False)
+    return parts_of(OFFSETS, put, (), NO_VERSION, log_end, full=False, epoch=offsets.epoch)
 
 
 @final
@@ -224,8 +227,11 @@ class Inbox:
         for key, (queues, resets) in decoded.items():
             offsets.adopt(key, queues, resets)
 
-    def merge(self, part: Metadata) -> int:
-        """As a master: a returning slave's offsets. How many places moved on."""
+    def merge(self, part: Metadata, end: Callable[[str, int], int]) -> int:
+        """As a master: a returning slave's offsets. How many places moved on.
+
+        `end`: of each queue, where the part's epoch ends here.
+        """
         if part.table != OFFSETS:
             raise RemoteProtocolError(f"a slave sent the table {part.table}")
         tables, moved = self._tables, 0
@@ -236,7 +242,7 @@ class Inbox:
                 continue  # deleted here meanwhile
             count = max(config.read_queue_nums, config.write_queue_nums)
             known = {queue_id: at for queue_id, at in queues.items() if queue_id < count}
-            moved += tables.offsets.merge(key, known, resets, tables.store.queues.next_offset)
+            moved += tables.offsets.merge(key, known, resets, end)
         return moved
 
 

@@ -17,6 +17,7 @@ import structlog
 import trio
 
 from broker_trio.broker.replication.acks import Acks
+from broker_trio.broker.replication.common import end_of
 from broker_trio.broker.replication.followers import Followers
 from broker_trio.broker.replication.line import Who
 from broker_trio.broker.replication.master import Master
@@ -102,6 +103,7 @@ class Replication:
             store, self.replica, role, tables, clock, network, entropy,
             streaming, *shared, peers, self.refusals, self.stats,
         )  # fmt: skip
+        self._offsets = tables.offsets
         self._saved, self._closed = -1, False
 
     async def open(self) -> None:
@@ -111,11 +113,19 @@ class Replication:
             self._saved = known.offset
             hidden = await self.replica.hide_from(known.offset)
             log.info("replication.opened", confirmed=known.offset, hidden=hidden)
+        self._hold_offsets()
         self._store.guard(self.acks.check)
         self._store.on_progress = self._progressed
         self.acks.on_confirm.append(self.master.progressed)
         self.role.on_change.append(self._role_changed)
         self._role_changed()
+
+    def _hold_offsets(self) -> None:
+        """The file of the offsets may be older than the log: what came in the place of bytes that
+        were cut must not be skipped."""
+        log_end = self._store.log.max_offset
+        end = end_of(self._offsets.epoch, self.role.epochs, log_end)
+        self._offsets.clamp(self.replica.ends_before(end))
 
     def services(self) -> tuple[Service, ...]:
         """What runs while the broker does."""
@@ -152,6 +162,8 @@ class Replication:
         self.master.role_changed()
         self.slave.role_changed()
         self._delivery.set_active(active=role.owns)
+        if role.leads:  # nobody else appends to this log from here on
+            self._offsets.enter(role.epoch, self._store.queues.next_offset)
 
     # -- tasks ------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from typing import Final, final
 import structlog
 import trio
 
+from broker_trio.broker.replication.common import end_of
 from broker_trio.broker.replication.line import HANDSHAKE_S, Line, Who, greet_master
 from broker_trio.broker.replication.metadata_sync import Inbox, Tables, contribution
 from broker_trio.broker.replication.refusals import Refusals, RefusedPeerError
@@ -186,7 +187,13 @@ class Slave:
             await greet_master(line, self._key, self._who(), self._entropy)
         with trio.fail_after(ATTACH_S):
             attached = await self._attach(line)
+        tables, offsets = self._tables, self._tables.offsets
+        ended = end_of(offsets.epoch, self._role.epochs, self._store.log.max_offset)
         await self._join(attached)
+        # Rule 16, before the master's tables replace them: none of an epoch that went on behind
+        # the common point, where places mean other messages now.
+        own = list(contribution(tables)) if ended <= attached.common else []
+        offsets.enter(Epoch(*attached.epoch), self._store.queues.next_offset)
         now = self._clock.monotonic()
         source = self.source = Source(peer, Epoch(*attached.epoch), now)
         source.appended_before = self._replica.appended_count
@@ -196,7 +203,6 @@ class Slave:
         log.info("replication.following", peer=peer, epoch=str(source.epoch),
                  common=attached.common, begin=self._store.log.max_offset)  # fmt: skip
         try:
-            own = list(contribution(self._tables))  # before the master's tables replace them
             await first_of(
                 lambda: self._receive(line, source, attached), lambda: self._ack(line, source, own)
             )

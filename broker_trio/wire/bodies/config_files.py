@@ -28,7 +28,7 @@ from broker_trio.model.topic import DataVersion, TopicConfig
 from broker_trio.wire.bodies import shape
 from broker_trio.wire.bodies.codec import decode_body
 from broker_trio.wire.bodies.group import SubscriptionGroupWrapper
-from broker_trio.wire.bodies.offsets import ConsumerOffsetTable, DelayOffsetTable
+from broker_trio.wire.bodies.offsets import ConsumerOffsetsFile, DelayOffsetTable
 from broker_trio.wire.command import Serialize
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -65,13 +65,18 @@ def encode_groups_file(
     return _encode(SubscriptionGroupWrapper(version, table, forbidden))
 
 
-def decode_consumer_offsets_file(data: bytes) -> ConsumerOffsetTable:
+def decode_consumer_offsets_file(data: bytes) -> ConsumerOffsetsFile:
     """consumerOffset.json."""
-    return _decode(data, ConsumerOffsetTable)
+    return _decode(data, ConsumerOffsetsFile)
 
 
-def encode_consumer_offsets_file(version: DataVersion, table: dict[str, dict[int, int]]) -> bytes:
-    return _encode(ConsumerOffsetTable(version, table))
+def encode_consumer_offsets_file(
+    version: DataVersion,
+    table: dict[str, dict[int, int]],
+    pair_epoch: str | None = None,
+    pair_resets: dict[str, int] | None = None,
+) -> bytes:
+    return _encode(ConsumerOffsetsFile(version, table, pair_epoch, pair_resets))
 
 
 def decode_delay_offsets_file(data: bytes) -> DelayOffsetTable:

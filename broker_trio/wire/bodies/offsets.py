@@ -40,10 +40,21 @@ class BrokerConsumeStats(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class ConsumerOffsetTable(msgspec.Struct, frozen=True, rename="camel"):
-    """Answer to GET_ALL_CONSUMER_OFFSET, and consumerOffset.json."""
+    """Answer to GET_ALL_CONSUMER_OFFSET."""
 
     data_version: DataVersion = DataVersion()
     offset_table: dict[str, dict[int, int]] = {}
+
+
+class ConsumerOffsetsFile(ConsumerOffsetTable, frozen=True, rename="camel"):
+    """consumerOffset.json. What a pair adds to it Apache's reader does not see.
+
+    `pair_epoch`: "counter owner" that all of it was committed in. `pair_resets`: how often a key
+    was reset or deleted.
+    """
+
+    pair_epoch: str | None = None
+    pair_resets: dict[str, int] | None = None
 
 
 class DelayOffsetTable(msgspec.Struct, frozen=True, rename="camel"):
