@@ -1,7 +1,7 @@
 """`broker-trio sim SCENARIO --seed N`: run a simulated cluster again, exactly as it was.
 
     broker-trio sim                                   the scenarios that there are
-    broker-trio sim power_loss --seed 4711            one run: numbers, and a digest of all events
+    broker-trio sim power_loss --seed 4711            one run: numbers, and when which fault struck
     broker-trio sim power_loss --seed 0 --count 1000  a thousand seeds; stops at the first failure
     broker-trio sim all --seeds 50                    50 of each, or of `pairs`, summed up
 
@@ -13,7 +13,7 @@ traces. A failure is shown as it is, with its last events, and exits with 1.
 import importlib
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,7 +24,7 @@ from broker_trio.cli.sim_many import names_for, run_many
 
 if TYPE_CHECKING:
     from broker_trio.testing.simulate import SimResult
-    from broker_trio.testing.world import World
+    from broker_trio.testing.world import Struck, World
 
 SEED: Final = click.IntRange(0, (1 << 63) - 1)
 
@@ -85,6 +85,7 @@ def show_run(scenario: str, seed: int, *, logs: bool, as_json: bool, alone: bool
     began = time.monotonic()
     result = replay(scenario, seed, logs=logs)
     numbers = result.value._asdict() if hasattr(result.value, "_asdict") else {}
+    numbers["faults"] = len(result.struck)
     figures: dict[str, Any] = {
         "scenario": scenario,
         "seed": seed,
@@ -96,10 +97,11 @@ def show_run(scenario: str, seed: int, *, logs: bool, as_json: bool, alone: bool
         "trace": result.trace,
     }
     if as_json:
-        print_json(figures)
+        print_json({**figures, "struck": [one._asdict() for one in result.struck]})
         return
     if alone:
         print_facts([(name, value) for name, value in figures.items() if name != "trace"])
+        show_faults(result.struck)
         click.echo(f"\nagain, event by event: broker-trio sim {scenario} --seed {seed} --logs")
         return
     counts = "".join(f", {name} {count}" for name, count in numbers.items())
@@ -108,6 +110,19 @@ def show_run(scenario: str, seed: int, *, logs: bool, as_json: bool, alone: bool
         f"{result.seconds:.3f} virtual seconds in {figures['real_seconds']} s, "
         f"trace {result.trace[:16]}"
     )
+
+
+def show_faults(struck: "Sequence[Struck]") -> None:
+    """What broke, and the virtual clock at which it did."""
+    if not struck:
+        return
+    click.echo()
+    wide = len(f"{struck[-1].at_s:.3f}")
+    rows = [
+        (f"{one.at_s:>{wide}.3f}", one.what + (f", {one.times} times" * (one.times > 1)), one.where)
+        for one in struck
+    ]
+    print_table("", ("AT S", "FAULT", "WHERE"), rows)
 
 
 def replay(scenario: str, seed: int, *, logs: bool) -> "SimResult[Any]":

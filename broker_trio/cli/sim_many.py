@@ -113,7 +113,7 @@ def run_once(what: tuple[str, int]) -> Ran:
     differs = "" if again.trace == result.trace else "two runs of this seed differ"
     hours = result.seconds / 3_600
     return Ran(
-        name, seed, differs, hours, value.faults, value.acked, value.delivered,
+        name, seed, differs, hours, len(result.struck), value.acked, value.delivered,
         time.monotonic() - began,
     )  # fmt: skip
 

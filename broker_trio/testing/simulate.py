@@ -24,7 +24,7 @@ import trio
 import trio._core._run as scheduler  # private: see above
 from trio.testing import MockClock
 
-from broker_trio.testing.world import World
+from broker_trio.testing.world import Struck, World
 
 T = TypeVar("T")
 
@@ -33,13 +33,15 @@ SHOWN_EVENTS: Final = 30
 
 @dataclass(frozen=True, slots=True)
 class SimResult(Generic[T]):
-    """What a run gave. `seconds`: virtual time that passed; `events`: entries in the trace."""
+    """What a run gave. `seconds`: virtual time that passed; `events`: entries in the trace;
+    `struck`: the faults, in the order in which they struck."""
 
     seed: int
     value: T
     trace: str
     seconds: float
     events: int
+    struck: tuple[Struck, ...] = ()
 
 
 @contextmanager
@@ -80,6 +82,7 @@ async def _run(seed: int, scenario: Callable[[World], Awaitable[T]]) -> SimResul
         async with trio.open_nursery() as nursery:
             world = World(seed, nursery)
             value = await scenario(world)
+            world.calm = True
             for node in world.nodes.values():
                 node.kill()
             for node in world.nodes.values():
@@ -88,6 +91,18 @@ async def _run(seed: int, scenario: Callable[[World], Awaitable[T]]) -> SimResul
     except BaseExceptionGroup as error:
         assert world is not None
         last = "\n  ".join(list(world.tail)[-SHOWN_EVENTS:])
-        error.add_note(f"seed {seed}, {trio.current_time():.6f} s, last events:\n  {last}")
+        note = f"seed {seed}, {trio.current_time():.6f} s, last events:\n  {last}"
+        if world.struck:
+            faults = "\n  ".join(told(one) for one in world.struck[-SHOWN_EVENTS:])
+            note += f"\nfaults until then, {len(world.struck)}:\n  {faults}"
+        error.add_note(note)
         raise
-    return SimResult(seed, value, world.trace, trio.current_time(), world.events)
+    return SimResult(
+        seed, value, world.trace, trio.current_time(), world.events, tuple(world.struck)
+    )
+
+
+def told(one: Struck) -> str:
+    """A fault in a line."""
+    times = f", {one.times} times" if one.times > 1 else ""
+    return f"{one.at_s:12.6f} s  {one.what}  {one.where}{times}"

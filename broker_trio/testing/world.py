@@ -12,13 +12,17 @@ say goodbye; then its tasks are cancelled. What they raise while dying is nobody
 Chance: `world.rng(name)` gives each purpose a stream of its own, so that drawing once more for one
 of them changes no other. `world.log` feeds a hash: equal seeds must give equal hashes. Log what
 happened, never an `id`, a `repr` of an object, or the order of a set.
+
+`world.struck` lists the faults with the virtual time of each: deaths, cuts and disk errors by
+themselves, everything else by `world.strike`, until the world is calm again.
 """
 
+import errno
 import hashlib
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Final, final
+from typing import Final, NamedTuple, final
 
 import trio
 
@@ -29,6 +33,22 @@ from broker_trio.testing.sim_disk import SimDisk
 from broker_trio.testing.sim_network import SimHost, SimNetwork
 
 TAIL_MAX: Final = 200  # events kept to be shown beside a failure
+STRUCK_MAX: Final = 10_000
+TOLD_BY_TRACE: Final = {
+    "net.cut": "cut",
+    "net.cut_one_way": "cut one way",
+    "net.stall": "stall",
+    "net.reset": "reset",
+}
+
+
+class Struck(NamedTuple):
+    """A fault: `at_s` is virtual time. `times`: so often in a row."""
+
+    at_s: float
+    what: str
+    where: str
+    times: int = 1
 
 
 @final
@@ -40,7 +60,9 @@ class World:
         self.events = 0
         self.tail: deque[str] = deque(maxlen=TAIL_MAX)
         self.nodes: dict[str, Node] = {}
-        self.network = SimNetwork(self.rng("network"), trace=self.log)
+        self.struck: list[Struck] = []
+        self.calm = False  # from now on ends and kills belong to the judging
+        self.network = SimNetwork(self.rng("network"), trace=self._of_network)
         self._trace = hashlib.sha256()
 
     def rng(self, name: str) -> Entropy:
@@ -53,6 +75,36 @@ class World:
         self._trace.update(event.encode())
         self.tail.append(event)
         self.events += 1
+
+    def strike(self, what: str, where: str) -> None:
+        """Write down a fault that begins or hits now; what is told twice at once is one."""
+        new = Struck(round(trio.current_time(), 6), what, where)
+        if not self.calm and len(self.struck) < STRUCK_MAX and new not in self.struck[-1:]:
+            self.struck.append(new)
+
+    def _of_network(self, what: str, *where: object) -> None:
+        self.log(what, *where)
+        if what in TOLD_BY_TRACE:
+            one, other, *seconds = where
+            arrow = "→" if what == "net.cut_one_way" else "–"
+            lasts = "".join(f", {each} s" for each in seconds)
+            self.strike(TOLD_BY_TRACE[what], f"{one} {arrow} {other}{lasts}")
+
+    def of_disk(self, what: str, *where: object) -> None:
+        """What a disk tells of itself."""
+        self.log(what, *where)
+        if what == "disk.error":
+            name, kind, path, number = map(str, where)
+            what = f"{errno.errorcode[int(number)]} at {kind}"
+            self._strike_again(what, f"{name}{path.partition('/')[0]}")
+
+    def _strike_again(self, what: str, where: str) -> None:
+        """As `strike`; a disk that is full says so to each of a thousand writes: one line."""
+        last = self.struck[-1] if self.struck else None
+        if last is None or (last.what, last.where) != (what, where):
+            self.strike(what, where)
+        elif not self.calm:
+            self.struck[-1] = last._replace(times=last.times + 1)
 
     @property
     def trace(self) -> str:
@@ -89,7 +141,9 @@ class Node:
     ) -> None:
         self.world, self.name = world, name
         self.clock = SimClock()
-        self.disk = SimDisk(world.rng(f"disk/{name}"), clock=self.clock, name=name, trace=world.log)
+        self.disk = SimDisk(
+            world.rng(f"disk/{name}"), clock=self.clock, name=name, trace=world.of_disk
+        )
         self.disk.on_crash = self._crashed
         self.starts = 0
         self.network: SimHost = world.network.host(name)
@@ -130,6 +184,7 @@ class Node:
                 raise
         finally:
             if not self._killed:
+                self._killed = True  # by nobody: it ended
                 self.kill()
             self.world.log("node.end", self.name)
             stopped.set()
@@ -143,6 +198,7 @@ class Node:
             return True
         if all(isinstance(leaf, self._tolerates) for leaf in leaves):
             self.crash = error
+            self.world.strike(f"ended by {type(leaves[0]).__name__}", self.name)
             self.world.log("node.crash", self.name, *(type(leaf).__name__ for leaf in leaves))
             return True
         return False
@@ -153,6 +209,8 @@ class Node:
 
     def _crashed(self, power: bool) -> None:
         """The disk went down, by `kill` or by an armed fault: so does the rest, seams first."""
+        if power or (self.running and not self._killed):  # else it is the end of nobody
+            self.world.strike("power off" if power else "kill -9", self.name)
         self.world.network.kill(self.name, power=power)
         self._killed = True
         self._scope.cancel()
@@ -163,6 +221,7 @@ class Node:
 
     async def stop(self) -> None:
         """Ask the program to end (`node.stopping`) and wait until it has."""
+        self.world.strike("stopped", self.name)
         self.stopping.set()
         await self.stopped()
 

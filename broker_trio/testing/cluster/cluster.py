@@ -185,11 +185,6 @@ class Cluster:
         self.begin(name)
         await self.ready(name)
 
-    async def begin_again(self, name: str) -> None:
-        """Start it once its last process has ended; it may fail to come up."""
-        await self.node(name).stopped()
-        self.begin(name)
-
     async def up_again(self, name: str) -> int:
         """The same where faults may be armed: start until one start comes through; how many."""
         starts = 0
@@ -224,6 +219,7 @@ class Cluster:
             node.disk.resume()
             node.disk.slow, node.disk.cold = 1.0, 0.0
         self.history.healed_at = trio.current_time()
+        self.world.calm = True
         self.world.log("healed")
 
     def crash_of(self, name: str) -> BaseException | None:

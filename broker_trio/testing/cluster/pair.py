@@ -41,6 +41,17 @@ NAME: Final = "pair"
 BROKERS: Final = ("b0", "b1")
 WHOLE_S: Final = 60.0
 RESTORE_MS: Final = 2_000  # level for so long, a copy counts again: short, so that runs are
+TOLD_BY_WORLD: Final = frozenset({"cut", "stall", "reset", "nameserver"})
+"""Faults that the world writes down where they strike."""
+WORDS: Final = {
+    "clock": "clock off",
+    "disk": "disk slow",
+    "eio": "next EIO armed",
+    "emptied": "disk emptied",
+    "full": "disk full",
+    "hang": "disk hangs",
+    "old": "old disk put in",
+}
 
 
 class Mode(NamedTuple):
@@ -182,3 +193,7 @@ class Pair(Cluster):
         """Something else than the end of a broker breaks now: count it."""
         self.history.faults += 1
         self.world.log("fault", *what)
+        kind, *where = map(str, what)
+        if kind not in TOLD_BY_WORLD:
+            machines = where[:1] if kind in {"disk", "hang"} else where
+            self.world.strike(WORDS.get(kind, kind), " ".join(machines))

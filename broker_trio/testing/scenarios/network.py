@@ -49,6 +49,7 @@ async def _break_link(world: World, rng: Entropy, client: str) -> None:
     elif kind == 4:
         network.reset(client, BROKER)
     else:
+        world.strike("delay up to 1 s", f"{client} – {BROKER}")
         network.set_delay(client, BROKER, (0.01, 1.0))
     await trio.sleep(lasts_s)
     network.heal(client, BROKER)
@@ -71,7 +72,9 @@ async def partition(world: World, *, plant: Plant = sound) -> Verdict:
     for _ in range(ROUNDS):
         await trio.sleep(rng.uniform(0, 0.5))
         if rng.random() < 0.3:
-            cluster.node(BROKER).clock.step(rng.choice(CLOCK_STEPS_MS))
+            step_ms = rng.choice(CLOCK_STEPS_MS)
+            world.strike(f"clock {step_ms / 1_000:+g} s", BROKER)
+            cluster.node(BROKER).clock.step(step_ms)
         async with trio.open_nursery() as nursery:
             for client in rng.sample(clients, rng.randint(1, 2)):
                 nursery.start_soon(_break_link, world, rng, client)

@@ -48,7 +48,9 @@ async def disk_full(world: World, *, plant: Plant = sound) -> Verdict:
     await trio.sleep(rng.uniform(0.2, 1.0))
     disk = cluster.node(BROKER).disk
     usage = disk.usage()
-    disk.capacity_bytes = usage.total - usage.free + rng.randint(0, 64 * KIB)
+    left = rng.randint(0, 64 * KIB)
+    world.strike(f"disk full but for {left} B", BROKER)
+    disk.capacity_bytes = usage.total - usage.free + left
     await _until_refused(cluster)
     await trio.sleep(rng.uniform(0, 2.0))
     if rng.random() < 0.5:
@@ -165,7 +167,9 @@ async def overload(world: World, *, plant: Plant = sound) -> Verdict:
     for producer in producers:
         producer.go(ENDLESS)
     consumers[0].go()
-    cluster.node(BROKER).disk.slow = rng.choice((100.0, 300.0))
+    slow = rng.choice((100.0, 300.0))
+    world.strike(f"disk {slow:g} times slower", BROKER)
+    cluster.node(BROKER).disk.slow = slow
     with trio.move_on_after(6.0):
         while True:
             await trio.sleep(0.05)

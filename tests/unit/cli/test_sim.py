@@ -1,5 +1,6 @@
 """`sim`: a scenario again, from its seed."""
 
+import errno
 import json
 
 import trio
@@ -7,7 +8,7 @@ from click.testing import CliRunner
 
 from broker_trio.cli.main import cli
 from broker_trio.cli.sim_many import what_failed
-from broker_trio.testing.world import World
+from broker_trio.testing.world import Node, World
 
 HERE = f"{__name__}:"
 
@@ -22,6 +23,64 @@ async def wanderer(world: World) -> None:
 async def broken(world: World) -> None:
     world.log("about to break")
     raise AssertionError("the promise was broken")
+
+
+async def harmed(world: World) -> None:
+    """Every fault that the world sees by itself, one that it is told, and an end that is none."""
+
+    async def write(node: Node) -> None:
+        file = node.disk.open("commitlog/0", create=True)
+        while not node.stopping.is_set():
+            with trio.move_on_after(1):
+                await node.stopping.wait()
+            file.write_at(file.size(), b"x")
+
+    one, two = world.node("a", write, tolerates=(OSError,)), world.node("b", write)
+    one.start(), two.start()
+    await trio.sleep(1.5)
+    world.network.cut("a", "b")
+    world.network.stall("b", "a", 2.0)
+    world.network.cut_one_way("a", "b")
+    world.strike("clock +5 s", "a")
+    two.disk.faults.power_off_at(1)
+    await two.stopped()
+    two.kill(power=True)  # the same power
+    one.disk.faults.fail("write", number=errno.EIO)
+    await one.stopped()
+    one.start()
+    await trio.sleep(0.25)
+    await one.restart()
+    await one.stop()
+    assert world.seed != 13, "unlucky"
+
+
+STRUCK = [
+    (1.5, "cut", "a – b"),
+    (1.5, "stall", "b – a, 2.0 s"),
+    (1.5, "cut one way", "a → b"),
+    (1.5, "clock +5 s", "a"),
+    (2.0, "power off", "b"),
+    (3.0, "EIO at write", "a:commitlog"),
+    (3.0, "ended by OSError", "a"),
+    (3.25, "kill -9", "a"),
+    (3.25, "stopped", "a"),
+]
+
+
+def test_faults_are_listed_with_the_virtual_clock() -> None:
+    """What broke where and when, for programs and for people; a failure shows them, too."""
+    words = ["sim", HERE + "harmed", "--seed", "7"]
+    figures = json.loads(CliRunner().invoke(cli, [*words, "--json"]).stdout)
+    assert [(one["at_s"], one["what"], one["where"]) for one in figures["struck"]] == STRUCK
+    assert figures["faults"] == len(STRUCK)
+    lines = CliRunner().invoke(cli, words).stdout.splitlines()
+    head = next(number for number, line in enumerate(lines) if line.startswith("AT S"))
+    for line, (at_s, what, where) in zip(lines[head + 1 :], STRUCK, strict=False):
+        assert line.split() == [f"{at_s:.3f}", *what.split(), *where.split()]
+    broke = CliRunner().invoke(cli, ["sim", HERE + "harmed", "--seed", "13"]).exception
+    notes = "\n".join(broke.__notes__)
+    assert f"faults until then, {len(STRUCK)}:" in notes
+    assert "2.000000 s  power off  b\n" in notes
 
 
 def test_equal_seeds_print_equal_traces() -> None:
