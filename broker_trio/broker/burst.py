@@ -6,8 +6,10 @@ The frames of a form differ in queue, time, UNIQ_KEY and body. What `send.py` ch
 true of all of them or of none, so it is found out once, when the form is learnt; what can change
 meanwhile is looked at for each burst: whether the store takes messages, and whether the topic is
 still what it was. Whatever is not plain (no queue of that number, a refusal, another header) is
-left to the ordinary way, which answers it one by one: a burst only ever succeeds. So is a frame
-that stands alone: for one message columns cost more than they save.
+left to the ordinary way, which handles it alone: a burst only ever succeeds. So is a frame whose
+neighbour has another length: for one message columns cost more than they save.
+
+Where answers wait for a disk or a second copy, a burst waits as one (`Send.answer_plain`).
 
 Bounds: `FORMS_MAX` forms, each learnt once a size was seen `SEEN_MIN` times; a form that does not
 fit `MISSES_MAX` times in a row is given up, and its size with it.
@@ -19,7 +21,8 @@ from broker_trio.broker.send import Plain, Send
 from broker_trio.model.errors import Refused
 from broker_trio.remoting.dispatch import Burst, Session
 from broker_trio.store.appender import Run
-from broker_trio.wire.send_burst import HEAD_BYTES, Cut, RunReplies, SendForm, form_of
+from broker_trio.wire.run_replies import RunReplies
+from broker_trio.wire.send_burst import HEAD_BYTES, Cut, SendForm, form_of
 
 FORMS_MAX: Final = 256
 SIZES_MAX: Final = 4_096
@@ -45,15 +48,14 @@ class Bursts:
         self._send = send
         self._forms: dict[bytes, Form | None] = {}  # by length and header length; None: given up
         self._seen: dict[bytes, int] = {}
-        self._queue_ids: dict[bytes, int] = {}
         send.on_forget.append(self._forms.clear)
 
     def take(self, session: Session, data: bytes | bytearray, at: int) -> Burst | None:
         """Store and answer the sends that stand at `at`; None: not for us, nothing happened."""
         head = bytes(data[at : at + HEAD_BYTES])
-        alone = len(data) - at < 2 * (4 + int.from_bytes(head[:4], "big"))
-        if alone or len(head) < HEAD_BYTES:
-            return None
+        neighbour = at + 4 + int.from_bytes(head[:4], "big")
+        if data[neighbour : neighbour + HEAD_BYTES] != head or len(data) < 2 * neighbour - at:
+            return None  # it stands alone, or between others
         known = self._forms.get(head)
         if known is None:
             known = self._learn(head, data, at)
@@ -67,18 +69,13 @@ class Bursts:
             return None
         known.misses = 0
         try:
-            return self._append(session, known.plain, cut)
+            return self._append(session, known, cut)
         except Refused:
             return None  # the ordinary way tells each of them
 
-    def _append(self, session: Session, plain: Plain, cut: Cut) -> Burst | None:
-        queue_ids = self._numbers(cut.queue_ids)
-        if (
-            queue_ids is None
-            or max(queue_ids) >= plain.target.queue_id_max
-            or not b"".join(cut.born_timestamps_ms).isdigit()
-            or not b"".join(cut.uniq_keys).isalnum()
-        ):
+    def _append(self, session: Session, known: Form, cut: Cut) -> Burst | None:
+        plain, queue_ids = known.plain, cut.queue_ids
+        if max(queue_ids) >= plain.target.queue_id_max:
             return None
         host, host_flag = self._send.host_of(session)
         before, after = plain.before, plain.after
@@ -87,7 +84,7 @@ class Bursts:
             queue_ids,
             plain.flag,
             plain.sys_flag | host_flag,
-            list(map(int, cut.born_timestamps_ms)),
+            cut.born_timestamps_ms,
             host,
             cut.bodies,
             [before + key + after for key in cut.uniq_keys],
@@ -96,25 +93,11 @@ class Bursts:
         appended = self._send.append_plain(plain, run)
         begin, size, offsets = appended
         prefix = self._send.id_prefix.encode()
-        replies = RunReplies(cut, offsets, begin, size, prefix)
+        form = known.form
+        replies = RunReplies(form.command.serialize, form.opaque, cut, offsets, begin, size, prefix)
         burst = Burst(len(queue_ids), cut.size)
         self._send.answer_plain(burst, replies)
         return burst
-
-    def _numbers(self, texts: tuple[bytes, ...]) -> list[int] | None:
-        """Queue ids; None where one is not written as the answer would write it."""
-        known = self._queue_ids
-        try:
-            return [known[text] for text in texts]
-        except KeyError:
-            pass
-        if len(known) > SIZES_MAX:
-            known.clear()
-        for text in set(texts):
-            if not text.isdigit() or len(text) > 9 or b"%d" % int(text) != text:
-                return None
-            known[text] = int(text)
-        return [known[text] for text in texts]
 
     def _learn(self, head: bytes, data: bytes | bytearray, at: int) -> Form | None:
         """The form of the frame at `at`, if it was seen often and is plain."""

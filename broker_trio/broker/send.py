@@ -39,7 +39,7 @@ from broker_trio.wire.headers.base import from_ext
 from broker_trio.wire.headers.send import SendMessageRequestHeader, SendMessageV2RequestHeader
 from broker_trio.wire.java import encode_host
 from broker_trio.wire.properties import parse_properties
-from broker_trio.wire.send_burst import RunReplies
+from broker_trio.wire.run_replies import RunReplies
 from broker_trio.wire.send_reply import SendReply, SendSuffix
 
 NOT_FLUSHED: Final = REMARKS[Outcome.NOT_FLUSHED]

@@ -15,7 +15,7 @@ from broker_trio.model.codes import ResponseCode
 from broker_trio.remoting.dispatch import PARKED, Burst, Parked, Request, Response
 from broker_trio.store.entry import Appended
 from broker_trio.store.store import Store
-from broker_trio.wire.send_burst import RunReplies
+from broker_trio.wire.run_replies import RunReplies
 from broker_trio.wire.send_reply import SendReply, SendSuffix
 
 DURABILITIES: Final = ("memory", "disk", "replicated", "replicated_disk")

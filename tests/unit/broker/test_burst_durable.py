@@ -29,7 +29,7 @@ from broker_trio.remoting.limits import RemotingLimits
 from broker_trio.remoting.stats import RemotingStats
 from broker_trio.wire.replication import Ack
 from tests.unit.broker.fakes import SMALL, Broker, running
-from tests.unit.broker.test_burst import frame, learnt
+from tests.unit.broker.test_burst import CODECS, frame, learnt
 
 OURS, THEIRS = "0a" * 16, "0b" * 16
 SLAVE_S, FLUSH_S = 3.0, 5.0
@@ -197,9 +197,9 @@ def read(*numbers: int, **how: Any) -> Step:
     return "read", b"".join(frame(number, **how) for number in numbers)
 
 
-def burst(begin: int, count: int = 20) -> Step:
+def burst(begin: int, count: int = 20, how: dict[str, Any] = CODECS[0]) -> Step:
     """Sends that go together."""
-    return "read", b"".join(frame(begin + n, queue=str(n % 4)) for n in range(count))
+    return "read", b"".join(frame(begin + n, queue=str(n % 4), **how) for n in range(count))
 
 
 LEARN = [("read", learnt()), ("ack", 1.0), ("sleep", 0.5)]
@@ -225,10 +225,12 @@ def test_an_ack_in_the_middle_of_a_burst(flush: str, share: float) -> None:
     assert told.bursts > 1
 
 
+@pytest.mark.parametrize("how", CODECS)
 @pytest.mark.parametrize("pair", [True, False])
-def test_a_disk_that_takes_too_long(*, pair: bool) -> None:
+def test_a_disk_that_takes_too_long(how: dict[str, Any], *, pair: bool) -> None:
     """10 for each, in time; in a pair each learns which copy it lacks."""
-    steps = [*LEARN, ("stall", 20.0), burst(100), ("ack", 0.7), ("sleep", 3.5), burst(200)]
+    steps = [("read", learnt(**how)), *LEARN[1:], ("stall", 20.0), burst(100, 20, how)]
+    steps += [("ack", 0.7), ("sleep", 3.5), burst(200, 20, how)]
     told = compare([*steps, ("sleep", 30.0)], pair=pair, flush="SYNC_FLUSH")
     assert told.bursts > 1
     assert f"'flush_timeouts': {20 if not pair else 0}" not in told.steps[-1][3]
@@ -277,7 +279,7 @@ def test_one_waiter_for_a_burst() -> None:
 
 
 steps = st.one_of(
-    st.builds(burst, st.integers(100, 60_000), st.integers(1, 40)),
+    st.builds(burst, st.integers(100, 60_000), st.integers(1, 40), st.sampled_from(CODECS)),
     st.builds(read, st.integers(100, 60_000), queue=st.sampled_from(["0", "9", "1"])),
     st.builds(
         read, st.integers(100, 60_000), properties=st.just("UNIQ_KEY\x01{key}\x02WAIT\x01false\x02")
