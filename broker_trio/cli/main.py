@@ -33,6 +33,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "consume": ("broker_trio.cli.consume:consume", "Print the messages of a topic."),
     "bench": ("broker_trio.cli.bench.command:bench", "Measure sends, consumption and both."),
     "ledger": ("broker_trio.cli.ledger.command:ledger", "Prove that nothing acknowledged is lost."),
+    "drill": ("broker_trio.cli.drill.command:drill", "Break it on purpose; prove it recovers."),
     "bundle": ("broker_trio.cli.bundle:bundle", "Build the wheelhouse that hosts install from."),
     "lab": ("broker_trio.cli.lab.command:lab", "Boot a fleet of real hosts here, and break it."),
     "completion": ("broker_trio.cli.completion:completion", "Print a shell's completion script."),

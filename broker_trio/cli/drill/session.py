@@ -1,0 +1,195 @@
+"""One drill from the first look to the report: what `drill run` and `drill observe` share.
+
+lock ─▶ look, guards ─▶ folder ─▶ topic ─▶ conduct │ wait for SIGTERM ─▶ read back ─▶ report
+"""
+
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, final
+
+import click
+import trio
+
+from broker_trio.cli.access import Cluster, Target
+from broker_trio.cli.access import run as run_cluster
+from broker_trio.cli.connected import run_connected
+from broker_trio.cli.drill import folders, laptop
+from broker_trio.cli.drill.before import TOPIC, Asked, before
+from broker_trio.cli.drill.command import refuse, show_plan
+from broker_trio.cli.drill.conduct import Conductor
+from broker_trio.cli.drill.human import Game
+from broker_trio.cli.drill.observe import Observer, plan_of
+from broker_trio.cli.drill.waiting import until
+from broker_trio.cli.drill.web import annotate
+from broker_trio.cli.failures import GuardRefused
+from broker_trio.model.errors import BrokerTrioError
+from broker_trio.model.topic import TopicConfig
+from broker_trio.ops.drill.catalogue import Drill
+from broker_trio.ops.drill.records import Guard, Run
+from broker_trio.ops.ledger.through_client import options_of
+
+if TYPE_CHECKING:
+    from broker_trio.client.connect import Client
+
+QUEUES: Final = 4
+OBSERVED_S_MAX: Final = 3_600.0
+LOOK_S: Final = 0.2
+READ_S: Final = 120.0
+
+
+def look_before(
+    what: Drill, target: Target, folder: Path | None, asked: Asked
+) -> tuple[Run, list[Guard]]:
+    """The plan on this laptop. Raises `Failure`, and `GuardRefused` for a fault that needs root."""
+    if what.laptop:
+        raise GuardRefused(f"{what.title}: {what.laptop}", "broker-trio drill list")
+    home = laptop.find_home(folder, target.nameservers)
+    target = target_of(home, target)
+    with folders.alone(home / "drill.lock") as running:
+        asked = replace(asked, running=running, nameservers=target.nameservers)
+        return run_cluster(target, lambda cluster: before(cluster, what, asked))
+
+
+def target_of(home: Path, target: Target) -> Target:
+    """The nameservers of that `up`, whatever was said."""
+    found = [c for c in laptop.children() if c.folder.parent == home and c.kind == "nameserver"]
+    return replace(target, nameservers=tuple(sorted((c.who for c in found), key=port_of)))
+
+
+def port_of(address: str) -> tuple[int, str]:
+    """Addresses in the order of their ports."""
+    return int(address.rpartition(":")[2]), address
+
+
+@final
+class Session:
+    """What both ways of being drilled have in common."""
+
+    def __init__(self, what: Drill, target: Target, asked: Asked, *, human: bool) -> None:
+        self._what, self._target, self._human = what, target, human
+        self._asked = replace(asked, human=human)
+
+    def say(self, text: str) -> None:
+        """A line for whoever follows."""
+        click.echo(text, err=True)
+
+    # -- on a laptop -----------------------------------------------------------------------------
+
+    def run(
+        self, folder: Path | None, keep: Path | None, textfile: Path | None,
+        grafana: tuple[str, Path] | None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """The whole drill. Raises `Failure`; the document of its report."""
+        what = self._what
+        if what.laptop:
+            raise GuardRefused(f"{what.title}: {what.laptop}", "broker-trio drill list")
+        home = laptop.find_home(folder, self._target.nameservers)
+        self._target = target_of(home, self._target)
+        keep = keep or folders.default_keep()
+        with folders.alone(home / "drill.lock") as running:
+            run = self._checked(running)
+            made = folders.make_folder(keep, run)
+            stage = laptop.Laptop(home, run)
+            game = Game(what, self.say) if self._human else None
+
+            async def conduct(observer: Observer) -> None:
+                await Conductor(what, observer, stage, self.say, game).run()
+
+            document = self._drilled(run, made, keep, textfile, conduct)
+        if grafana is not None:
+            text = f"drill {what.name}: {document['verdict']}"
+            annotate(*grafana, run.begun_ms, ended_ms(document), text)
+        return document
+
+    # -- on a fleet ------------------------------------------------------------------------------
+
+    def observe(self, folder: Path, textfile: Path | None) -> dict[str, Any]:
+        """Watch until SIGTERM. Raises `Failure`; the document of its report."""
+        self._asked = replace(self._asked, where="fleet")
+        with folders.alone(folder.parent / "drill.lock") as running:
+            run = replace_run(self._checked(running), folder.name)
+            made = folders.make_folder(folder.parent, run)
+            return self._drilled(run, made, folder.parent, textfile, self._until_asked)
+
+    async def _until_asked(self, observer: Observer) -> None:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async with observer.watching():
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._note_whole, observer)
+                    with trio.move_on_after(OBSERVED_S_MAX):
+                        await anext(signals)
+                    nursery.cancel_scope.cancel()
+
+    async def _note_whole(self, observer: Observer) -> None:
+        """`steady` when it is, `whole` once the pair is after the last healing."""
+        await until(lambda: observer.acknowledged, LOOK_S)
+        observer.mark("steady")
+        noted = 0
+        while True:
+            await trio.sleep(LOOK_S)
+            healed = [mark.at_ms for mark in observer.marks() if mark.name == "healed"]
+            if healed and healed[-1] > noted and not observer.why_not_whole(healed[-1]):
+                observer.mark("whole")
+                noted = healed[-1]
+
+    # -- both ------------------------------------------------------------------------------------
+
+    def _checked(self, running: str) -> Run:
+        """Look, show the plan, refuse. Raises `Failure`."""
+        asked = replace(self._asked, running=running, nameservers=self._target.nameservers)
+        run, guards = run_cluster(self._target, lambda cluster: before(cluster, self._what, asked))
+        show_plan(self._what, run, guards, hidden=self._human)
+        refuse(self._what, guards)
+        return run
+
+    def _drilled(
+        self, run: Run, folder: Path, keep: Path, textfile: Path | None,
+        conduct: Callable[[Observer], Awaitable[None]],
+    ) -> dict[str, Any]:  # fmt: skip
+        """Topic, watching, reading back, report."""
+
+        async def work(mq: "Client") -> None:
+            config = TopicConfig(TOPIC, QUEUES, QUEUES)
+            cluster = Cluster(mq.session.calls, mq.session.nameservers)
+            await cluster.admin.topics.put(config, "", run.pair)
+            observer = Observer(mq, run, folder, self._asked.prometheus)
+            try:
+                await conduct(observer)
+                with trio.move_on_after(READ_S):
+                    await read_back(observer)
+            finally:
+                observer.close()
+
+        folders.write_metrics(keep, textfile, run.cluster, (run.drill, "running"))
+        try:
+            run_connected(self._target, work, options_of(plan_of(run), run.timeout_s), sends=True)
+        finally:
+            document = folders.write_report(folder) | {"folder": str(folder)}
+            folders.write_metrics(keep, textfile, run.cluster)
+        return document
+
+
+async def read_back(observer: Observer) -> None:
+    """What cannot be read is noted: the verdict then says what is not proved."""
+    try:
+        await observer.read_back()
+    except BrokerTrioError as error:
+        observer.mark("not_read", str(error))
+
+
+def replace_run(run: Run, name: str) -> Run:
+    """The folder that was asked for is its name."""
+    import msgspec  # noqa: PLC0415
+
+    return msgspec.structs.replace(run, run=name)
+
+
+def ended_ms(document: dict[str, Any]) -> int:
+    """The last moment of a report."""
+    times: list[int] = [
+        moment["at_ms"] for moment in document["moments"] if moment["at_ms"] is not None
+    ]
+    begun: int = document["run"]["begun_ms"]
+    return max(times, default=begun)
