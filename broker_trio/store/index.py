@@ -151,9 +151,9 @@ class Index:
             self._rows = rest
 
     def _new_file(self, stored_ms: int) -> IndexFile:
-        previous = self._files[-1].name if self._files else ""
+        # After a cut the dropped files lie there until a journal says so; records come meanwhile.
+        previous = max((file.name for file in (*self._files[-1:], *self._dropped)), default="")
         name = file_name(stored_ms, previous)
-        assert all(name != other.name for other in self._dropped), "flush after a cut first"
         file = IndexFile(self._open, name, self._slots, self._items)
         file.create()
         self._files.append(file)
@@ -247,7 +247,7 @@ class Index:
     # -- removing ---------------------------------------------------------------------------------
 
     def truncate(self, physical_end: int) -> None:
-        """The log was cut at `physical_end`. Call `flush` before anything is appended there.
+        """The log was cut at `physical_end`; the next `flush` makes it durable.
 
         Blocks; raises `OSError`.
         """

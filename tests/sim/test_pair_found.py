@@ -143,3 +143,32 @@ def test_witnesses_that_keep_a_dropped_record_are_passed() -> None:
     until somebody made a new record by hand: the master makes it now."""
     with silence():
         simulate(1, passed_over)
+
+
+async def fenced_and_back(world: World) -> None:
+    """The slave of a synchronous pair may own nothing for a moment, while its stream goes on."""
+    pair = Pair(world, MODES[0])
+    operator = Operator(pair)
+    await pair.whole()
+    before = pair.apps["b0"].parts.pairing.replication.stats.attached
+    await operator.order("b1", "fence")
+    assert pair.replica("b1").machine.describe(trio.current_time()) == "fenced"
+    assert pair.is_whole()
+    await operator.order("b1", "rejoin")
+    assert pair.is_whole()
+    assert pair.apps["b0"].parts.pairing.replication.stats.attached == before
+
+
+def test_a_fenced_slave_still_counts() -> None:
+    """pair_mistakes, seed 24: fence and rejoin made the slave forget whom it followed; its acks
+    counted no more until the stream broke, and `pair status` said ok."""
+    with silence():
+        simulate(1, fenced_and_back)
+
+
+def test_a_slave_that_does_not_count_is_told() -> None:
+    """The same: a follower that is level says nothing of whether its acks count."""
+    master = status(1, A, BOTH, state="owner", follower=B, level=True)
+    told = instruction(seen(master, status(2, B, BOTH, state="detached")))
+    assert (told.verb, told.text) == ("wait", "pair/2 follows and does not count yet: detached")
+    assert instruction(seen(master, status(2, B, BOTH, state="slave"))).verb == "ok"

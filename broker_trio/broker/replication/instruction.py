@@ -52,22 +52,33 @@ def _with_owner(view: View, owner: Status) -> Instruction:
             text += f"half way; to end it for good let {label(owner)} make a record above it"
             return Instruction("finish", text, f"broker-trio promote {label(owner)}")
     if len(settled.members) == 2:
-        member = settled.other(kept.store_id)
-        if owner.follower and owner.follower != member:
-            text = f"{owner.follower[:8]} follows {label(owner)}, but the copy that counts is "
-            text += f"{member[:8]}: a new or replaced disk; it counts once the old one does not"
-            return Instruction("degrade", text, f"broker-trio degrade {label(owner)}")
-        if owner.follower and (owner.level or settled.min == 1):
-            return Instruction("ok", f"{label(owner)} is the master, both copies are there")
-        text = f"{label(owner)} has no level slave"
-        if settled.min == 1:
-            return Instruction("wait", f"{text}; it goes on with one copy")
-        command = f"broker-trio degrade {label(owner)}"
-        return Instruction("degrade", f"{text} and answers 11 until one is there", command)
+        return _with_two(view, owner)
     if owner.follower:
         text = f"one copy counts; {owner.follower[:8]} follows and is restored once it is level"
         return Instruction("wait", text, f"broker-trio restore {label(owner)}")
     return Instruction("restore", "one copy counts and no slave follows: start the other broker")
+
+
+def _with_two(view: View, owner: Status) -> Instruction:
+    """There is a master, and the copy of another member counts, or should."""
+    settled = kept_of(owner).settled
+    member = settled.other(kept_of(owner).store_id)
+    if owner.follower and owner.follower != member:
+        text = f"{owner.follower[:8]} follows {label(owner)}, but the copy that counts is "
+        text += f"{member[:8]}: a new or replaced disk; it counts once the old one does not"
+        return Instruction("degrade", text, f"broker-trio degrade {label(owner)}")
+    for status in view.replicas.values():
+        is_member = kept_of(status).store_id == member
+        if owner.follower and is_member and status.state not in {"slave", "fenced"}:
+            text = f"{label(status)} follows and does not count yet: {status.state}"
+            return Instruction("wait", text)
+    if owner.follower and (owner.level or settled.min == 1):
+        return Instruction("ok", f"{label(owner)} is the master, both copies are there")
+    text = f"{label(owner)} has no level slave"
+    if settled.min == 1:
+        return Instruction("wait", f"{text}; it goes on with one copy")
+    command = f"broker-trio degrade {label(owner)}"
+    return Instruction("degrade", f"{text} and answers 11 until one is there", command)
 
 
 def _without_lease(view: View, status: Status) -> Instruction:

@@ -446,12 +446,13 @@ class Machine:
         self._writable_until = NEVER
 
     def _forget(self) -> None:
-        """What held for one epoch only."""
+        """What held for one epoch only, and what holds of an owner only."""
         self._witness_sent.clear()
         self._member_sent = NEVER
         self.active_at = None
         self.agreed = False
-        self.following = None
+        if self.following is not None and self.following.epoch != self.state.promised:
+            self.following = None  # else its stream goes on, and so does what it is
         self.paused_until = NEVER
         self.unleased = None
 

@@ -304,6 +304,25 @@ async def test_truncate_is_the_inverse_of_put(
     assert files(disk) == await scratch(entries[:keep] + other)
 
 
+async def test_records_come_while_a_cut_is_not_durable(
+    disk: SimDisk, autojump_clock: MockClock
+) -> None:
+    """pair_other_disk, seed 21: a returning slave dispatched the kept end of its log while the cut
+    was being flushed; a file of that very millisecond waited to be dropped, and the broker died."""
+    index, entries = Index(disk, TINY), log_of(60)
+    index.put_all(entries)
+    await index.flush()
+    index.truncate(0)
+    index.put_all(entries[:20])
+    index.catch_up()
+    await index.flush(settle=True)
+    again = Index(disk, TINY)
+    again.load()
+    assert again.recover(0) == 20 * SIZE
+    assert await again.query("T", "U1", 8, 0, FOREVER) == [SIZE]
+    assert await again.query("T", "U21", 8, 0, FOREVER) == []
+
+
 @pytest.mark.parametrize("clean", [True, False])
 async def test_foreign_files(disk: SimDisk, clean: bool, autojump_clock: MockClock) -> None:
     """Apache's files are taken as they are after a clean stop, else the newest is built again."""
