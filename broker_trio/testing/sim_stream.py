@@ -125,6 +125,8 @@ class SimStream(trio.abc.HalfCloseableStream):
         self._reset_arrival = inf
         self._killed = False
         self._peer_forgot = False  # its machine came back without it: it answers with a reset
+        self._waits_for_room = False
+        self._alarm: trio.CancelScope | None = None  # of the reader that is parked
         owned[self] = None
         for link in (out.there, out.back):
             link.watch(self._lot)
@@ -173,7 +175,11 @@ class SimStream(trio.abc.HalfCloseableStream):
         self._check_send()
         while self._out.room() <= 0:
             due = min(self._out.room_due(), self._out.gone_due(), self._reset_due())
-            await park_until(self._lot, due)
+            self._waits_for_room = True
+            try:
+                await park_until(self._lot, due)
+            finally:
+                self._waits_for_room = False
             self._check_send()
 
     # ---- the stream
@@ -191,7 +197,7 @@ class SimStream(trio.abc.HalfCloseableStream):
                 size = min(len(rest), self._out.room())
                 self._out.send(bytes(rest[:size]))
                 rest = rest[size:]
-                self.other._lot.unpark_all()
+                self.other._expect()
                 if self._peer_forgot:
                     self.reset(self._into.there.arrival())
             self._check_send()
@@ -228,28 +234,41 @@ class SimStream(trio.abc.HalfCloseableStream):
             raise trio.BusyResourceError("another task is receiving on this stream")
         self._receiving = True
         try:
-            self._check()
-            await trio.lowlevel.checkpoint()
             return await self._receive(size)
         finally:
             self._receiving = False
 
     async def _receive(self, size: int) -> bytes:
         into, network = self._into, self._network
+        passed = False  # through a checkpoint, which every call goes through
         while True:
             self._check()
             ended = into.receive()
+            if not passed and (into.buffer or ended):
+                passed = True
+                await trio.lowlevel.checkpoint()
+                continue
+            passed = True
             if into.buffer:
                 size = min(size, len(into.buffer))
                 if network.entropy.random() < network.chunked:
                     size = network.entropy.randint(1, size)
                 data = into.take(size)
                 network.trace("net.received", self.peer_address, len(data))
-                self.other._lot.unpark_all()
+                if self.other._waits_for_room:
+                    self.other._lot.unpark_all()
                 return data
             if ended:
                 return b""
-            await park_until(self._lot, min(into.arrival_due(), self._reset_due()))
+            due = min(into.arrival_due(), self._reset_due())
+            with trio.CancelScope(deadline=due) as self._alarm:
+                await self._lot.park()
+            self._alarm = None
+
+    def _expect(self) -> None:
+        """Something is under way to this end: its reader wakes when that arrives, not before."""
+        if self._alarm is not None:
+            self._alarm.deadline = min(self._alarm.deadline, self._into.arrival_due())
 
     async def aclose(self) -> None:
         self.close()

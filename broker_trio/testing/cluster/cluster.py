@@ -32,6 +32,7 @@ Plant = Callable[[BrokerApp], None]
 
 NAMESERVER_PORT: Final = 9_876
 BROKER_PORT: Final = 10_911
+LAG_S: Final = 5.0  # between two looks at how late timers run: in virtual time none is
 READY_S: Final = 30.0
 """Virtual seconds until a started program must serve: I19."""
 
@@ -111,6 +112,8 @@ class Cluster:
         async with trio.open_nursery() as nursery:
             await nursery.start(app.run, node.stopping)
             if isinstance(app, BrokerApp):
+                assert app.parts is not None
+                app.parts.lag.interval_s = LAG_S
                 self._plant(app)
                 self._turn(node.name, "ready")
             self._ready[node.name].set()

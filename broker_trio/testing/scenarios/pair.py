@@ -55,6 +55,11 @@ class Run:
         self.producers = [
             SimProducer(self.pair, "p0", TOPIC, pause_s=0.4, batches=(1, 1, 1, 3)),
             SimProducer(self.pair, "p1", TOPIC, pause_s=0.4, delays=(0, 0, 1)),
+<<<<<<< /work/main/broker_trio/testing/scenarios/pair.py
+            SimProducer(self.pair, "p2", TOPIC, pause_s=0.8, volley=8),
+=======
+            SimProducer(self.pair, "p2", TOPIC, pause_s=0.4, batches=(12,), body=short),
+>>>>>>> broker_trio/testing/scenarios/pair.py
         ]
         self.consumers = [SimConsumer(self.pair, "c0", (TOPIC,))]
         self.done: Verdict | None = None
@@ -149,6 +154,11 @@ async def trouble(
             calls.cancel_scope.cancel()
         await run._conclude()
         nursery.cancel_scope.cancel()
+
+
+def short(producer: str, number: int, entropy: Entropy) -> bytes:
+    """A body of a batch: many of them cost little and are promises, too."""
+    return f"{producer}#{number}:".encode() + entropy.randbytes(entropy.choice((0, 10, 40)))
 
 
 def chance(rng: Entropy, probability: float) -> bool:
