@@ -1,0 +1,273 @@
+"""The verbs that add and take away: what they refuse, what they plan, what their modules do."""
+
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.ops.playbooks import PLAYBOOKS, plugin, tree
+from tests.unit.ops.test_playbooks_modules import NS, Ended, Played, run
+
+f = plugin("filter_plugins/verbs.py")
+UNIT = "broker-trio-broker@%s.service"
+NAMESERVER = "broker-trio-nameserver.service"
+
+
+def host(address: str, *units: str, release: str = "1-a", **variables: Any) -> dict[str, Any]:
+    """A host as preflight read it."""
+    facts = {"units": dict.fromkeys(units, "active"), "release": release if units else ""}
+    return {"ansible_host": address, "host_now": {"facts": facts}, **variables}
+
+
+def cluster(*more: tuple[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """A nameserver and a pair that run, and whatever else."""
+    member = {"broker_name": "broker-a"}
+    return {
+        "ns1": host("10.0.0.1", NAMESERVER),
+        "a0": host("10.0.0.2", UNIT % "broker-a-1", broker_id=0, **member),
+        "a1": host("10.0.0.3", UNIT % "broker-a-2", broker_id=1, **member),
+        **dict(more),
+    }
+
+
+def scale(
+    hostvars: dict[str, Any], nameservers: list[str], *, run: list[str] | None = None
+) -> tuple[list[str], str]:
+    """What speaks against it, and the plan."""
+    brokers = [name for name in hostvars if name not in nameservers]
+    everybody = nameservers + brokers
+    new = f.added(hostvars, nameservers, brokers)
+    problems = f.scale_problems(hostvars, everybody, run or everybody, new, True, "1-a")
+    return problems, f.scale_plan(hostvars, everybody, new)
+
+
+def test_a_pair_is_added_without_restarting_anybody() -> None:
+    """The plan is one line; who is new is whoever has no unit on its host."""
+    b0 = host("10.0.0.4", broker_name="broker-b", broker_id=0)
+    b1 = host("10.0.0.5", broker_name="broker-b", broker_id=1)
+    problems, plan = scale(cluster(("b0", b0), ("b1", b1)), ["ns1"])
+    assert problems == []
+    assert plan == "plan: add broker broker-b; nobody is restarted"
+
+
+def test_a_nameserver_is_told_to_everybody() -> None:
+    """Those that run are restarted one by one, and the plan says so before."""
+    problems, plan = scale(cluster(("ns2", host("10.0.0.9"))), ["ns1", "ns2"])
+    assert problems == []
+    assert "add nameserver ns2; 3 hosts restarted one at a time" in plan
+
+
+def test_two_nameservers_at_once_are_refused() -> None:
+    """Of one and two more, the two would be a majority that knows no pair."""
+    more = (("ns2", host("10.0.0.9")), ("ns3", host("10.0.0.8")))
+    (problem,), _ = scale(cluster(*more), ["ns1", "ns2", "ns3"])
+    assert problem.startswith("2 nameservers at once (ns2, ns3): add them one by one")
+
+
+def test_nothing_to_add_a_limit_and_another_release_are_named() -> None:
+    """Each in the operator's words, with what to run instead."""
+    (problem,), _ = scale(cluster(), ["ns1"])
+    assert problem.startswith("the inventory has nothing that does not run already")
+    bare = {"ns1": host("10.0.0.1"), "a": host("10.0.0.2", broker_name="a", broker_id=0)}
+    (problem,), _ = scale(bare, ["ns1"])
+    assert problem == "nothing runs yet: site.yml deploys a new cluster"
+    more = cluster(("ns2", host("10.0.0.9")))
+    more["a0"]["host_now"]["facts"]["release"] = "0-z"
+    problems, _ = scale(more, ["ns1", "ns2"], run=["ns2"])
+    assert problems == [
+        "--limit leaves out a0, a1, ns1: everybody must hear of who is new",
+        "the bundle is 1-a and 0-z and 1-a runs: upgrade.yml first, or -e runtime_release=0-z",
+    ]
+
+
+def test_topics_that_a_new_pair_lacks_are_named() -> None:
+    """Those that fewer brokers have than others; clients need no restart."""
+    topics = '{"topics": [{"topic": "orders", "brokers": 1}, {"topic": "bills", "brokers": 2}]}'
+    said = f.scale_said(topics, {"nameservers": [], "brokers": ["broker-b"]})
+    assert said[0] == "clients find the brokers at their next look, 30 s at most"
+    assert said[1].startswith("not on every broker: orders; broker-trio topic create NAME")
+    assert "clients go on" in f.scale_said("", {"nameservers": ["ns2"], "brokers": []})[0]
+
+
+# -- write permission ----------------------------------------------------------------------------
+
+ROUTE = '{"brokers": [{"name": "broker-b", "perm": "%s"}]}'
+
+
+class PerNameserver(Played):
+    """Answers that differ from nameserver to nameserver: {(nameserver, words): answer}."""
+
+    def run_command(self, command: list[str]) -> tuple[int, str, str]:
+        words, _, rest = " ".join(command[1:]).partition(" -n ")
+        nameserver = rest.split()[0]
+        self.asked.append(f"{words} @{nameserver}" if ";" not in nameserver else words)
+        return self.answers.get(self.asked[-1], (0, "{}", ""))
+
+
+def drained(first: str, second: str, **params: Any) -> PerNameserver:
+    words = "topic route broker-b"
+    answers = {
+        f"{words} @{NS[0]}": (0, ROUTE % first, ""),
+        f"{words} @{NS[1]}": (0, ROUTE % second, ""),
+        "cluster info broker-b": (0, '{"msgPutTotalTodayNow": "5"}', ""),
+    }
+    wanted = {"broker_name": "broker-b", "state": "drained", "quiet_for": 0, "timeout": 1}
+    return PerNameserver(answers, **{**wanted, **params})
+
+
+def test_only_nameservers_that_differ_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One shows it writable, the other does not any more."""
+    played = drained("rwi", "ri")
+    result = run("rmq_write_perm", played, monkeypatch)
+    assert result["changed"]
+    assert result["before"] == {NS[0]: "rw", NS[1]: "r"}
+    assert result["diff"]["after"] == {NS[0]: "r", NS[1]: "r"}
+    assert played.asked[2:] == [f"cluster drain broker-b @{NS[0]}"]
+
+
+def test_a_broker_as_wanted_is_unchanged_and_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drained is also that nobody puts any more."""
+    played = drained("ri", "ri", quiet_for=1)
+    monkeypatch.setattr(plugin("library/rmq_write_perm.py").time, "sleep", lambda _: None)
+    result = run("rmq_write_perm", played, monkeypatch)
+    assert not result["changed"]
+    assert result["waited"] >= 1
+
+
+def test_check_mode_tells_the_permission_and_changes_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both directions."""
+    for state, changed in (("drained", True), ("open", False)):
+        played = drained("rw", "rw", state=state)
+        played.check_mode = True
+        assert run("rmq_write_perm", played, monkeypatch)["changed"] is changed
+        assert [words for words in played.asked if "route" not in words] == []
+
+
+def test_a_nameserver_that_does_not_show_the_broker_ends_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A drain at some of them would let producers write by the others."""
+    played = drained("rw", "rw")
+    played.answers[f"topic route broker-b @{NS[1]}"] = (4, "", "nobody")
+    result = run("rmq_write_perm", played, monkeypatch)
+    assert result["failed"]
+    assert f"broker-b is not shown by {NS[1]}" in result["msg"]
+
+
+HELD = {
+    "unread": [{"group": "billing", "topic": "orders", "messages": 7}],
+    "unowned": [{"group": "", "topic": "audit", "messages": 2}],
+    "dead_letters": [{"group": "billing", "topic": "%DLQ%billing", "messages": 1}],
+    "delayed": 3,
+}
+
+
+def test_what_speaks_against_it_is_said_line_by_line() -> None:
+    """Topics that may be lost are named one by one; a delay cannot be abandoned."""
+    reasons = plugin("library/rmq_holdings.py").reasons_of
+    assert reasons(HELD, []) == [
+        "group billing has 7 unread messages of orders",
+        "2 messages of audit, which no group reads",
+        "1 dead letters of group billing (%DLQ%billing)",
+        "3 messages wait for their delay",
+    ]
+    assert reasons(HELD, ["audit", "%DLQ%billing", "orders"]) == ["3 messages wait for their delay"]
+
+
+# -- destroy -------------------------------------------------------------------------------------
+
+
+def gone(monkeypatch: pytest.MonkeyPatch, *paths: Path | str, check: bool = False) -> Any:
+    played = Played({}, paths=[str(path) for path in paths])
+    played.check_mode = check
+    return run("rmq_gone", played, monkeypatch)
+
+
+def test_paths_go_and_the_second_run_is_unchanged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Check mode tells the same and leaves everything; a link goes without what it points to."""
+    (tmp_path / "store" / "deep").mkdir(parents=True)
+    (tmp_path / "store" / "deep" / "file").write_text("x")
+    (tmp_path / "kept").write_text("x")
+    (tmp_path / "store" / "link").symlink_to(tmp_path / "kept")
+    for check in (True, False):
+        result = gone(monkeypatch, tmp_path / "store", tmp_path / "none", check=check)
+        assert result["removed"] == [str(tmp_path / "store")]
+        assert (tmp_path / "store").exists() is check
+    assert not gone(monkeypatch, tmp_path / "store")["changed"]
+    assert (tmp_path / "kept").read_text() == "x"
+
+
+def test_of_a_mounted_folder_the_contents_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its folder is the mount's, and stays."""
+    (tmp_path / "volume" / "commitlog").mkdir(parents=True)
+    ismount = os.path.ismount
+    monkeypatch.setattr(os.path, "ismount", lambda p: str(p).endswith("/volume") or ismount(p))
+    assert gone(monkeypatch, tmp_path / "volume")["changed"]
+    assert list((tmp_path / "volume").iterdir()) == []
+    assert not gone(monkeypatch, tmp_path / "volume")["changed"]
+
+
+@pytest.mark.parametrize("path", ["/", "/etc", "/var/..", "relative/path"])
+def test_the_root_and_what_is_shallow_is_never_removed(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever an inventory says."""
+    assert gone(monkeypatch, path)["failed"]
+
+
+def test_destroy_wants_the_name_and_begins_with_asking_for_it() -> None:
+    """The first task of the first play refuses; nothing that changes comes before it."""
+    first = tree(PLAYBOOKS / "destroy.yml")[0]["tasks"][0]
+    assert first["ansible.builtin.assert"]["that"] == "destroy_problems | length == 0"
+    assert "cluster | default('') == cluster_name" in first["vars"]["destroy_problems"]
+    assert "when" not in first
+
+
+# -- support bundle ------------------------------------------------------------------------------
+
+support = plugin("library/rmq_support.py")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('admin_secret = "abc"', "admin_secret = [redacted]"),
+        ("  password: hunter2  # ours", "  password: [redacted]"),
+        ('listen = "10.0.0.1:9876"', 'listen = "10.0.0.1:9876"'),
+        ('{"pair_key": "k"}', '{"pair_key": "k"}'),  # of one line JSON: by the secret's own value
+        ("log: the value s3cr3t-of-pair is bad", "log: the value [redacted] is bad"),
+    ],
+)
+def test_secrets_are_replaced_by_name_and_by_value(text: str, expected: str) -> None:
+    """What is called a secret, and what is one, wherever it stands."""
+    assert support.redacted(text, ["s3cr3t-of-pair"]) == expected
+
+
+def test_credentials_are_read_to_be_hidden(tmp_path: Path) -> None:
+    """Their contents; none that is so short that it would hide half of every text."""
+    (tmp_path / "a.pair-key").write_text("a long secret of a pair\n")
+    (tmp_path / "b").write_text("x")
+    assert support.secrets_in(str(tmp_path)) == ["a long secret of a pair"]
+
+
+def test_verbs_that_change_hosts_take_the_lock() -> None:
+    """Only what reads may run beside another run."""
+    text = (PLAYBOOKS / "callback_plugins/recap_json.py").read_text()
+    reading = text[text.index("READ_ONLY") :].split("}")[0]
+    verbs = ("scale_out", "decommission", "backup", "restore", "destroy")
+    assert [verb for verb in verbs if verb in reading] == []
+    assert "support_bundle.yml" in reading
+
+
+def test_modules_here_are_loaded_by_their_own_names() -> None:
+    """The shared part of saved stores is a module of Ansible's, as on a host."""
+    sys.modules.setdefault("ansible.module_utils.rmq_saved", plugin("module_utils/rmq_saved.py"))
+    assert importlib.import_module("ansible.module_utils.rmq_saved").FORMAT == 1
+    assert issubclass(Ended, Exception)
