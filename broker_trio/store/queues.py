@@ -164,10 +164,13 @@ class ConsumeQueues:
                 queue.max_offset = offset + 1
                 queue.physical_end = position + size
                 dirty[queue] = None
-            elif queue.put(offset, position, size, code):
-                dirty[queue] = None
             else:
-                ignored += 1
+                if offset < queue.max_offset and topic in self._table.deleted:
+                    self._begin_anew(topic, position)
+                if queue.put(offset, position, size, code):
+                    dirty[queue] = None
+                else:
+                    ignored += 1
         if entries:
             last = entries[-1]
             self.dispatched_offset = max(self.dispatched_offset, last.physical_offset + last.size)
@@ -176,6 +179,14 @@ class ConsumeQueues:
         self._buffered_units += len(entries) - ignored
         if self._buffered_units > self._buffered_units_max:
             self.write_out()
+
+    def _begin_anew(self, topic: str, position: int) -> None:
+        """A deleted topic comes back from 0 on, as its master has it, which forgot it already."""
+        queues = self.queues_of(topic)
+        anew = position >= self._table.deleted[topic].log_end
+        if anew and all(queue.min_offset == queue.max_offset for queue in queues):
+            for queue in queues:
+                queue.begin_at(0)
 
     def write_out(self) -> None:
         """Bring every buffered unit to the page cache. Raises `OSError`."""

@@ -211,6 +211,11 @@ class Replica:
 
         return end
 
+    def came_back(self, topic: str, physical_end: int) -> bool:
+        """Whether something of a topic that was deleted there is behind it, or on its way."""
+        behind = (q.physical_end > physical_end for q in self._store.queues.queues_of(topic))
+        return any(behind) or any(one.topic == topic for one in self._dispatcher.pending)
+
     # -- hiding -----------------------------------------------------------------------------------
 
     async def hide_from(self, physical_end: int) -> int:

@@ -6,6 +6,9 @@
 What belongs together arrives together: the parts of a whole table are kept until the last one, so
 that a slave never has, and never writes down, a table that its master never had.
 
+The queues of a deleted topic go once this log is dispatched up to where the master's ended when it
+had the topic no more; unless something is behind that, for then the topic came back.
+
 Delay positions go with the log's end at that moment: they count on a slave once its own disk holds
 the log up to there, or a message that was delivered just before a failover would be skipped.
 
@@ -152,7 +155,8 @@ class Outbox:
             put[""] = self._tables.groups.forbidden  # no group has that name
         fields = (version.state_version, version.timestamp, version.counter)
         self._versions[table] = version
-        yield from parts_of(table, put, known.keys() - now.keys(), fields, 0, full=before is None)
+        gone, log_end = known.keys() - now.keys(), self._tables.store.log.max_offset
+        yield from parts_of(table, put, gone, fields, log_end, full=before is None)
 
     def _collect_offsets(self, log_end: int) -> Iterator[bytes]:
         offsets = self._tables.offsets
@@ -179,6 +183,7 @@ class Inbox:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
         self._kept: dict[str, dict[str, Any]] = {}
+        self.gone: dict[str, int] = {}  # deleted topics, and where the master's log ended then
         self.applied = 0
 
     def take(self, part: Metadata) -> None:
@@ -210,6 +215,7 @@ class Inbox:
         table = self._tables.topics.table
         delete = set(table) - set(kept) if part.full else set(part.delete)
         self._tables.topics.adopt(version, put, sorted(delete))
+        self.gone.update(dict.fromkeys(sorted(delete), part.log_end))
 
     def _groups(self, kept: dict[str, Any], part: Metadata, version: DataVersion) -> None:
         forbidden = _convert(kept.pop("", {}), dict[str, dict[str, int]])

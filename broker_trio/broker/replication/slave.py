@@ -295,6 +295,19 @@ class Slave:
                 raise RefusedPeerError("role", f"the master ends it: {message.reason[:300]}")
             else:
                 raise RemoteProtocolError(f"{type(message).__name__} from a master")
+            if inbox.gone:
+                await self._drop_queues(inbox.gone)
+
+    async def _drop_queues(self, gone: dict[str, int]) -> None:
+        """Of deleted topics. Nothing of the stream is appended or shown meanwhile."""
+        queues, topics = self._store.queues, self._tables.topics
+        for topic, log_end in list(gone.items()):
+            if queues.dispatched_offset < log_end:
+                continue
+            del gone[topic]
+            wanted = topic in topics.table or topics.is_system(topic)
+            if not wanted and not self._replica.came_back(topic, log_end):
+                await queues.delete_topic(topic, log_end)
 
     def _lines_to_come(self, attached: Attached) -> list[EpochStart]:
         """Lines of the master's list that are newer than all that this log has."""
