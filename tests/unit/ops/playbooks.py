@@ -11,7 +11,10 @@ import yaml
 ROOT = Path(__file__).parents[3]
 PLAYBOOKS = ROOT / "playbooks"
 ROLES = sorted(p.name for p in (PLAYBOOKS / "roles").iterdir() if (p / "defaults").is_dir())
-OURS = ("base", "runtime", "nameserver", "broker")
+OURS = (
+    "base", "runtime", "nameserver", "broker",
+    "node_exporter", "prometheus", "alertmanager", "grafana",
+)  # fmt: skip
 
 
 def tree(path: Path) -> Any:
