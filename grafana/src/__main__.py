@@ -14,6 +14,7 @@ from grafana.src import (
     broker,
     catalogue_page,
     drills,
+    hosts,
     lag,
     nameservers,
     overview,
@@ -27,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 
 def dashboards() -> list[Dashboard]:
     """All of them, in the order of the documentation."""
-    modules = (overview, broker, replication, lag, nameservers, drills)
+    modules = (overview, broker, replication, lag, nameservers, hosts, drills)
     return [module.dashboard() for module in modules]
 
 

@@ -2,13 +2,15 @@
 
 from grafana.src import limits
 from grafana.src.alert import B2, N2, Alert, B, N, case
+from grafana.src.alerts_brokers import PAIR
 
 COMPARE = (
     "`broker-trio cluster nameservers` compares them: who answers, and where their tables differ."
 )
 UP_N = f'up{{{N},job="broker-trio"}}'
 UP_N2 = f'up{{{N2},job="broker-trio"}}'
-PROM = 'instance="m",job="prometheus"'
+HOST = 'cluster="c",host="h",instance="h:9100",job="node"'
+PROM = 'instance="m",job="monitors"'
 
 NAMESERVERS = (
     Alert(
@@ -102,6 +104,29 @@ NAMESERVERS = (
 
 MONITORING = (
     Alert(
+        "HostDown", "monitoring", "ticket", "30s",
+        'up{job="node"} == 0',
+        "Host {{ $labels.host }} of {{ $labels.cluster }} does not answer",
+        "Its node exporter cannot be scraped: what else is on it is silent for the same reason.",
+        case("2m", f"up{{{HOST}}}", "1x2 0x20"), case("2m", f"up{{{HOST}}}", "1x2 0 1x20"),
+        "The host is off, cut off from the monitor, or its node exporter has ended.",
+        "Whoever has his master there, until its slave is promoted. It mutes `TargetMissing` and `NameserverDown` of the same host.",
+        ("`ping HOST` and its console: off, or cut off?", "`broker-trio doctor` says what else does not answer.", PAIR),
+        "", "bt-hosts",
+    ),
+    Alert(
+        "MemoryNearLimit", "monitoring", "ticket", "5m",
+        f"1 - node_memory_MemAvailable_bytes / node_memory_MemTotal_bytes > {limits.MEMORY_RATIO}",
+        "Host {{ $labels.host }} of {{ $labels.cluster }} runs out of memory",
+        "{{ $value | humanizePercentage }} of it are in use, caches not counted.",
+        case("8m", f"node_memory_MemAvailable_bytes{{{HOST}}}", "10x60", f"node_memory_MemTotal_bytes{{{HOST}}}", "100x60"),
+        case("8m", f"node_memory_MemAvailable_bytes{{{HOST}}}", "30x60", f"node_memory_MemTotal_bytes{{{HOST}}}", "100x60"),
+        "Little memory is left: the page cache that readers of old messages live on is gone first.",
+        "Nobody yet. When it is used up the kernel ends a process, and a broker that is swapped out misses its lease.",
+        ("`ps -eo rss,comm --sort -rss | head` on the host: who has it?", "A broker: *Memory* on its dashboard. It grows with connections, topics and groups; `broker-trio client list` shows who is new."),
+        "", "bt-hosts",
+    ),
+    Alert(
         "TargetMissing", "monitoring", "ticket", "1m",
         "up == 0",
         "{{ $labels.job }} at {{ $labels.instance }} does not answer its scrape",
@@ -130,16 +155,16 @@ MONITORING = (
     ),
     Alert(
         "AlertmanagerUnreachable", "monitoring", "ticket", "5m",
-        "prometheus_notifications_alertmanagers_discovered < 1",
-        "Prometheus {{ $labels.instance }} has no Alertmanager",
+        "prometheus_notifications_alertmanagers_discovered < 1 or rate(prometheus_notifications_errors_total[5m]) > 0",
+        "Prometheus {{ $labels.instance }} does not reach an Alertmanager",
         "Alerts fire and reach nobody.",
-        case("8m", f"prometheus_notifications_alertmanagers_discovered{{{PROM}}}", "0x60"), case("8m", f"prometheus_notifications_alertmanagers_discovered{{{PROM}}}", "1x60"),
-        "No Alertmanager is configured or found.", "Everybody who would be paged.",
+        case("12m", f"prometheus_notifications_alertmanagers_discovered{{{PROM}}}", "1x60", f"prometheus_notifications_errors_total{{{PROM},alertmanager=\"x\"}}", "0+1x60"), case("8m", f"prometheus_notifications_alertmanagers_discovered{{{PROM}}}", "1x60"),
+        "No Alertmanager is configured, or one of them does not take alerts.", "Everybody who would be paged.",
         ("`systemctl status prometheus-alertmanager`",),
     ),
     Alert(
         "ClockSkew", "monitoring", "ticket", "5m",
-        "abs(node_timex_offset_seconds) > 0.5",
+        f"abs(node_timex_offset_seconds) > {limits.CLOCK_S}",
         "The clock of {{ $labels.instance }} is {{ $value | humanizeDuration }} off",
         "Store times, delays and ages are wrong by as much; leases are not: they use the monotonic clock.",
         case("8m", 'node_timex_offset_seconds{instance="h",job="node"}', "0.7x60"), case("8m", 'node_timex_offset_seconds{instance="h",job="node"}', "0.1x60"),

@@ -15,16 +15,29 @@ from broker_trio.metrics.catalogue import CATALOGUE
 from broker_trio.metrics.families import Kind, Status
 from grafana.src.recording import COMPAT, RECORDING
 
-TARGET: Final = frozenset({"cluster", "node_type", "node_id", "instance", "job"})
+TARGET: Final = frozenset({"cluster", "node_type", "node_id", "host", "instance", "job"})
 """Labels that every target of ours carries: `cluster` and the others by file_sd (honor_labels)."""
 OTHERS: Final = {
     "ALERTS": {"alertname", "alertstate", "severity"},
     "ALERTS_FOR_STATE": {"alertname", "severity"},
     "up": set(),
     "node_timex_offset_seconds": set(),
+    "node_boot_time_seconds": set(),
+    "node_load1": set(),
+    "node_cpu_seconds_total": {"cpu", "mode"},
+    "node_memory_MemAvailable_bytes": set(),
+    "node_memory_MemTotal_bytes": set(),
+    "node_disk_io_time_seconds_total": {"device"},
+    "node_disk_write_time_seconds_total": {"device"},
+    "node_disk_writes_completed_total": {"device"},
+    "node_filesystem_avail_bytes": {"device", "fstype", "mountpoint"},
+    "node_filesystem_size_bytes": {"device", "fstype", "mountpoint"},
+    "node_network_receive_bytes_total": {"device"},
+    "node_network_transmit_bytes_total": {"device"},
     "prometheus_config_last_reload_successful": set(),
     "prometheus_rule_evaluation_failures_total": {"rule_group"},
     "prometheus_notifications_alertmanagers_discovered": set(),
+    "prometheus_notifications_errors_total": {"alertmanager"},
 }
 """Metrics of Prometheus and the node exporter that we use, with their further labels."""
 MADE: Final = {"table", "broker", "brokerIP", "group"}

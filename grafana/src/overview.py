@@ -35,7 +35,7 @@ def _well(board: Dashboard) -> None:
         "Alerts that fire now, and since when. Each has a runbook under its name in docs/operating/runbooks. One line that says nothing is wrong means just that.",
         q(f"{FIRING} or on () {NOTHING}"),
         unit="dateTimeFromNow", width=12, height=8, sort="Since",
-        names={"alertname": "Alert", "severity": "Severity", "node_id": "Broker", "instance": "Instance", "Value": "Since"},
+        names={"alertname": "Alert", "severity": "Severity", "node_id": "Broker", "host": "Host", "instance": "Instance", "Value": "Since"},
         hide=("__name__", "alertstate", "cluster", "job", "node_type"),
         units={"Since": "dateTimeFromNow"},
     )  # fmt: skip
@@ -114,9 +114,9 @@ def _room(board: Dashboard) -> None:
     size = 'brokertrio_store_filesystem_size_bytes{[c],area="commitlog"}'
     board.graph(
         "Free on the stores' disks",
-        "Share that is free, and dashed what it will be in 6 h if it goes on like the last half hour.",
+        "Share that is free, and what it will be in 6 h if it goes on like the last half hour (between nothing and all).",
         q(f"{avail} / {size}", "{{instance}}"),
-        q(f"clamp_min(predict_linear({avail}[30m], {limits.DISK_FORECAST_S}), 0) / {size}", "{{instance}} in 6 h"),
+        q(f"clamp(predict_linear({avail}[30m], {limits.DISK_FORECAST_S}) / {size}, 0, 1)", "{{instance}} in 6 h"),
         unit="percentunit", width=8, thresholds=steps(RED, (limits.DISK_FREE_RATIO, GREEN)),
     )  # fmt: skip
     board.table(

@@ -37,7 +37,7 @@ def test_uids_are_fixed_and_unique() -> None:
     """Links and provisioning name them."""
     uids = [board(path)["uid"] for path in BOARDS]
     assert uids == [path.stem for path in BOARDS] == sorted(set(uids))
-    assert len(uids) == 6
+    assert len(uids) == 7
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda a: a.name)
