@@ -214,6 +214,8 @@ def list_groups(*, system: bool, target: Target, as_json: bool) -> None:
     if as_json:
         print_json({"groups": groups})
         return
+    if not groups:
+        click.echo("no group yet", err=True)
     for name in groups:
         click.echo(name)
 

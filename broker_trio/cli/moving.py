@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @final
 class MovingLine:
-    """Made by `moving_line`. Without a `live` nothing moves."""
+    """Made by `moving_line`. Without a `live` nothing moves; it begins with the first `show`."""
 
     def __init__(self, live: "Live | None") -> None:
         self._live = live
@@ -28,6 +28,8 @@ class MovingLine:
         if self._live is not None:
             from rich.text import Text  # noqa: PLC0415
 
+            if not self._live.is_started:
+                self._live.start()
             self._live.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
 
     def say(self, text: str) -> None:
@@ -47,5 +49,12 @@ def moving_line() -> Iterator[MovingLine]:
     from rich.console import Console  # noqa: PLC0415
     from rich.live import Live  # noqa: PLC0415
 
-    with Live("", console=Console(stderr=True), auto_refresh=False, transient=True) as live:
+    screen = Console(stderr=True)
+    if screen.is_dumb_terminal:
+        yield MovingLine(None)
+        return
+    live = Live("", console=screen, auto_refresh=False, transient=True)
+    try:
         yield MovingLine(live)
+    finally:
+        live.stop()  # nothing where it was never shown

@@ -46,7 +46,9 @@ def doctor(
     from broker_trio.cli.doctor.findings import Verdict, lines_of, report  # noqa: PLC0415
 
     configured = broker_config is not None or nameserver_config is not None
-    findings = host_findings(broker_config, nameserver_config)
+    findings = host_findings(
+        broker_config, nameserver_config, limits=configured or host_only
+    )  # a running program tells its own limits
     reached = True
     if not (configured or host_only):
         found, reached = cluster_findings(target)
@@ -76,12 +78,15 @@ def cluster_findings(target: Target) -> "tuple[list[Finding], bool]":
     return judge(seen), any(not each.error for each in seen.nameservers)
 
 
-def host_findings(broker: Path | None, nameserver: Path | None) -> "list[Finding]":
-    """What is wrong with this host. Raises `Failure` for a configuration that cannot be used."""
+def host_findings(broker: Path | None, nameserver: Path | None, *, limits: bool) -> "list[Finding]":
+    """What is wrong with this host; `limits` of what would be started from here, too.
+
+    Raises `Failure` for a configuration that cannot be used.
+    """
     from broker_trio.cli.doctor import host  # noqa: PLC0415
     from broker_trio.cli.roles import load_config  # noqa: PLC0415
 
-    findings = [host.limits(), host.clock_is_kept()]
+    findings = [*([host.limits()] if limits else []), host.clock_is_kept()]
     if broker is not None:
         from broker_trio.broker.config import BrokerConfig, check  # noqa: PLC0415
 

@@ -23,6 +23,7 @@ from broker_trio.cli.doctor.judge import (
     nowait_of,
     percent,
 )
+from broker_trio.cli.doctor.seen import label_of
 from broker_trio.cli.output import bytes_text
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ def ntp_status() -> int | None:
 
 def broker_host(config: "BrokerConfig") -> list[Finding]:
     """What a broker's configuration asks of this host."""
-    label = f"{config.broker_name}-{config.broker_id}"
+    pair = config.replication
+    label = label_of(config.broker_name, pair.replica_id, alone=not pair.peer)
     findings = [*data_folder(label, config.data), *listening(label, config.listen)]
     if config.vip_channel:
         findings += listening(f"{label} VIP channel", beside(config.listen, -2))

@@ -4,13 +4,14 @@ Each function looks at one thing and gives one finding for each subject, fine on
 report says what was looked at. The limits are those at which brokers themselves begin to act.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import Final
 
 from broker_trio.cli.cluster import system_of, topics_text
 from broker_trio.cli.doctor.findings import Finding
-from broker_trio.cli.doctor.seen import BrokerSeen, ClusterSeen, NameserverSeen
+from broker_trio.cli.doctor.seen import BrokerSeen, ClusterSeen, NameserverSeen, label_of
 from broker_trio.cli.output import bytes_text
 from broker_trio.client.admin.statistics import Summary
 from broker_trio.model.addresses import is_loopback
@@ -104,9 +105,8 @@ def doors_of(label: str, each: NameserverSeen | BrokerSeen) -> Iterator[Finding]
 def masters(brokers: list[BrokerSeen]) -> Iterator[Finding]:
     """Does each broker name have exactly one master?"""
     for name in sorted({each.name for each in brokers}):
-        found = {
-            each.address for each in brokers if (each.name, each.broker_id) == (name, MASTER_ID)
-        }
+        mine = [each for each in brokers if each.name == name]
+        found = {each.address: each.label for each in mine if each.broker_id == MASTER_ID}
         advice = f"broker-trio pair status {name}"
         if not found:
             text = "only slaves are registered: nothing can be sent to it"
@@ -115,7 +115,9 @@ def masters(brokers: list[BrokerSeen]) -> Iterator[Finding]:
             text = f"nameservers show different masters: {', '.join(sorted(found))}"
             yield Finding("fail", "master", name, text, advice)
         else:
-            yield Finding("ok", "master", name, found.pop())
+            address, label = found.popitem()
+            text = address if label == name else f"{label}, {address}"
+            yield Finding("ok", "master", name, text)
 
 
 # -- do they agree -------------------------------------------------------------------------------
@@ -125,13 +127,17 @@ def agreement(seen: list[NameserverSeen]) -> Iterator[Finding]:
     """Does each nameserver show what the others show?"""
     tables = {each.address: each.table for each in seen if each.table is not None}
     replicas = frozenset[tuple[str, int, str]]().union(*(t.replicas for t in tables.values()))
+    count = Counter(name for name, _, _ in replicas)
     topics = frozenset[str]().union(*(table.topics for table in tables.values()))
     prints = {each.facts.route_fingerprint for each in seen if each.facts is not None}
     for address, table in tables.items():
         lost = sorted(replicas - table.replicas)
         unknown = sorted(topics - table.topics)
         if lost:
-            names = ", ".join(f"{name}-{broker_id} ({at})" for name, broker_id, at in lost)
+            names = ", ".join(
+                f"{label_of(name, broker_id, alone=count[name] == 1)} ({at})"
+                for name, broker_id, at in lost
+            )
             text = f"does not show {names}, which another nameserver shows: their routes differ"
             advice = f"from that broker's host: nc -zv {address.replace(':', ' ')}"
             yield Finding("fail", "agreement", address, text, advice)

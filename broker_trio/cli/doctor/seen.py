@@ -6,6 +6,7 @@ brokers       what any of them shows:      question, VIP port, HTTP, replication
 both ways     from here to each door;      from each broker to each nameserver, as it says
 """
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -46,8 +47,13 @@ class NameserverSeen(NamedTuple):
     error: str = ""
 
 
+def label_of(name: str, broker_id: int, *, alone: bool) -> str:
+    """One replica: by its broker name alone where that has no other."""
+    return name if alone else f"{name}-{broker_id}"
+
+
 class BrokerSeen(NamedTuple):
-    """One broker replica, as registered, and as it answered."""
+    """One broker replica, as registered, and as it answered. `alone`: its name has no other."""
 
     name: str
     broker_id: int
@@ -58,10 +64,12 @@ class BrokerSeen(NamedTuple):
     clock: Clock | None = None
     doors: tuple[Door, ...] = ()
     error: str = ""
+    alone: bool = False
 
     @property
     def label(self) -> str:
-        return f"{self.name}-{self.broker_id}"
+        """How every line of the report calls it."""
+        return label_of(self.name, self.broker_id, alone=self.alone)
 
 
 class ClusterSeen(NamedTuple):
@@ -81,11 +89,13 @@ async def look(cluster: Cluster) -> ClusterSeen:
         nameservers = await _nameservers(cluster, connect)
     replicas = sorted({one for each in nameservers if each.table for one in each.table.replicas})
     paired = {name for name, broker_id, _ in replicas if broker_id != MASTER_ID}
+    count = Counter(name for name, _, _ in replicas)
 
     async def one(address: str) -> BrokerSeen:
         name, broker_id, _ = next(each for each in replicas if each[2] == address)
         ha = name in paired and broker_id == MASTER_ID
-        return await _broker(cluster, connect, timeout_s, (name, broker_id, address), ha=ha)
+        seen = await _broker(cluster, connect, timeout_s, (name, broker_id, address), ha=ha)
+        return seen._replace(alone=count[name] == 1)
 
     asked = await ask_each({replica: replica[2] for replica in replicas}, one)
     return ClusterSeen(nameservers, list(asked.answers.values()))

@@ -108,6 +108,14 @@ def test_no_nameserver_is_unreachable(cluster: Live, name: str) -> None:
 # -- groups and offsets --------------------------------------------------------------------------
 
 
+def test_no_group_at_all_is_said() -> None:
+    """On stderr, so that a script's list stays empty."""
+    with live() as fresh:
+        result = fresh.run("group", "list")
+        assert (result.stdout, result.stderr) == ("", "no group yet\n")
+        assert fresh.json("group", "list") == {"groups": []}
+
+
 def test_a_group_from_its_making_to_its_end(cluster: Live, name: str) -> None:
     made = cluster.json("group", "create", name, "--retries", "3")
     assert made == {"group": name, "retries": 3, "ordered": False, "brokers": ["broker-a"]}

@@ -82,7 +82,7 @@ def test_nameservers_that_disagree() -> None:
     other = NAMESERVER._replace(address="n:2", table=NameserverTable(frozenset(), frozenset()))
     (finding,) = [f for f in found([NAMESERVER, other], [BROKER]) if f.check == "agreement"]
     assert (finding.level, finding.subject) == ("fail", "n:2")
-    assert "does not show broker-a-0 (10.0.0.2:10911)" in finding.text
+    assert "does not show broker-a (10.0.0.2:10911)" in finding.text
     other = other._replace(table=TABLE._replace(topics=frozenset()))
     finding = one([NAMESERVER, other], [BROKER])
     assert (finding.level, finding.text) == ("warn", "does not know 1 topics of the others: orders")
@@ -174,6 +174,22 @@ def test_a_file_system_without_nowait_an_insecure_door_and_a_lag_of_consume_queu
     assert one([NAMESERVER], [behind]).text == "1.0 GiB behind the log"
 
 
+def test_one_name_a_broker() -> None:
+    """By its broker name alone, or each replica of a pair by its number: in every line the same."""
+    alone = BROKER._replace(alone=True)
+    broken = facts(nameservers=[NameserverView("10.0.0.1:9876", registered=False)])
+    for brokers, labels in (
+        ([alone], {"broker-a"}),
+        ([BROKER, BROKER._replace(broker_id=1)], {"broker-a-0", "broker-a-1"}),
+    ):
+        seen = [each._replace(facts=broken) for each in brokers]
+        findings = judge(ClusterSeen([NAMESERVER], seen))
+        named = {f.subject.partition(" ")[0] for f in findings if f.subject.startswith("broker-")}
+        assert named - {"broker-a"} == labels - {"broker-a"}
+        (master,) = [f for f in findings if f.check == "master"]
+        assert master.text.startswith("broker-a-0, ") is (len(brokers) == 2)
+
+
 def test_versions_that_differ_are_told() -> None:
     other = BROKER._replace(name="broker-b", address="10.0.0.5:10911", facts=facts(version="2"))
     finding = one([NAMESERVER], [BROKER, other])
@@ -215,9 +231,9 @@ def test_a_host_that_fits_a_broker(tmp_path: Path) -> None:
     config = BrokerConfig(listen="127.0.0.1:0", data=str(tmp_path / "data"), vip_channel=False)
     config = msgspec.structs.replace(config, address="127.0.0.1:10911")
     findings = by_check(host.broker_host(config))
-    assert findings["data folder broker-a-0"].level == "ok"
-    assert "will be made in" in findings["data folder broker-a-0"].text
-    assert findings["advertised address broker-a-0"].level == "ok"
+    assert findings["data folder broker-a"].level == "ok"
+    assert "will be made in" in findings["data folder broker-a"].text
+    assert findings["advertised address broker-a"].level == "ok"
     assert not (tmp_path / "data").exists(), "doctor makes nothing"
     assert list(tmp_path.iterdir()) == []
 
@@ -272,6 +288,9 @@ def test_the_command_looks_at_a_real_cluster_and_says_what_is_wrong(tmp_path: Pa
         assert {f["check"] for f in tree["findings"]} >= {"agreement", "way to nameserver", "clock"}
         text = cluster.run("doctor").stdout
         assert "way to nameserver" in text
+        assert "broker-a-0" not in text  # it has no slave: one name is enough
+        own = [f["subject"] for f in tree["findings"] if f["check"] == "open files"]
+        assert "this host" not in own  # a shell's limit is no running program's
         dead = f"{cluster.nameservers};127.0.0.1:1"
         result = cluster.run("doctor", "-n", dead, code=1)
         assert "127.0.0.1:1: no answer" in result.stdout
@@ -286,7 +305,8 @@ def test_the_command_looks_at_a_real_cluster_and_says_what_is_wrong(tmp_path: Pa
 def test_this_host_alone(tmp_path: Path) -> None:
     """--host asks nobody; a configuration with a mistake is told."""
     tree = json.loads(CliRunner().invoke(cli, ["doctor", "--host", "--json"]).stdout)
-    assert [f["subject"] for f in tree["findings"]] == ["this host", "this host"]
+    assert [f["check"] for f in tree["findings"]] == ["open files", "clock"]
+    assert {f["subject"] for f in tree["findings"]} == {"this host"}
     wrong = tmp_path / "n.toml"
     wrong.write_text('listne = "127.0.0.1:0"\n')
     result = CliRunner().invoke(cli, ["doctor", "--nameserver-config", str(wrong)])
