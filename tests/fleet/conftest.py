@@ -1,19 +1,25 @@
 """Booted hosts for tests: one lab a module, gone when pytest is, however that ends.
 
 A module says what it wants by `LAB = Counts(pairs=1, nameservers=1)`; without that it gets the
-eight hosts of `broker-trio lab up`. Without root, or what a lab needs, tests skip and say why;
-BROKER_TRIO_REQUIRE_FLEET=1 turns the skip into a failure.
+eight hosts of `broker-trio lab up`. `fleet` is one deployed lab for the whole session (a pair, two
+nameservers): its tests leave the cluster whole. Without root, or what a lab needs, tests skip and
+say why; BROKER_TRIO_REQUIRE_FLEET=1 turns the skip into a failure.
 """
 
 import os
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from broker_trio.cli.lab import needs
 from broker_trio.cli.lab.faults import Faults
 from broker_trio.cli.lab.machines import Lab
-from broker_trio.ops.lab.plan import LabError, counts_of, make_plan
+from broker_trio.ops.lab.plan import Counts, LabError, counts_of, make_plan
+from tests.fleet.plays import PROGRAM, ROOT, Fleet, Play
+
+BUILD_SECONDS = 900
 
 
 @pytest.fixture(scope="session")
@@ -48,3 +54,51 @@ def faults(lab: Lab) -> Iterator[Faults]:
     for host in lab.plan.hosts:
         lab.power_on(host.name)
     Faults(lab).heal()
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheelhouse of this checkout, built once; BROKER_TRIO_BUNDLE names one that is there."""
+    if told := os.environ.get("BROKER_TRIO_BUNDLE"):
+        return Path(told)
+    return build_bundle(ROOT, tmp_path_factory.mktemp("bundle"))
+
+
+def build_bundle(source: Path, folder: Path) -> Path:
+    """`broker-trio bundle` of a checkout."""
+    command = [*PROGRAM, "bundle", str(folder), "--project", str(source)]
+    subprocess.run(command, check=True, timeout=BUILD_SECONDS, stdin=subprocess.DEVNULL)
+    (tar,) = folder.glob("*.tar")
+    return tar
+
+
+@pytest.fixture(scope="session")
+def bare(
+    lab_can_run: None, bundle: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Fleet, Play]]:
+    """Booted hosts with nothing of ours on them, and what `--check --diff` said of them."""
+    name = f"fleet-{os.getpid()}"
+    lab = Lab(name)
+    lab.up(make_plan(name, Counts(pairs=1, nameservers=2)), tied=True)
+    try:
+        fleet = Fleet(lab, bundle, tmp_path_factory.mktemp("fleet"))
+        yield fleet, fleet.check()
+    finally:
+        lab.down()
+
+
+@pytest.fixture(scope="session")
+def bare_check(bare: tuple[Fleet, Play]) -> Play:
+    return bare[1]
+
+
+@pytest.fixture(scope="session")
+def deployment(bare: tuple[Fleet, Play]) -> Play:
+    """The first `site.yml`."""
+    return bare[0].play("site")
+
+
+@pytest.fixture
+def fleet(bare: tuple[Fleet, Play], deployment: Play) -> Fleet:
+    """The session's cluster, deployed and whole."""
+    return bare[0]

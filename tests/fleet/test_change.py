@@ -1,0 +1,151 @@
+"""A pair changed while clients use it: switchover, power off and failover, upgrade and back.
+
+A ledger is written all the while. What it proves is asserted (nothing lost, nothing doubled, and
+where the pair stays whole nothing failed); how long clients waited is printed and kept as figures.
+"""
+
+import subprocess
+import tarfile
+import time
+from pathlib import Path
+
+import pytest
+
+from broker_trio.cli.lab.faults import Faults
+from tests.fleet.conftest import build_bundle
+from tests.fleet.plays import ROOT, Fleet, figure
+
+pytestmark = pytest.mark.fleet
+MEMBERS = {"broker-a0": "broker-a-1", "broker-a1": "broker-a-2"}
+
+
+@pytest.fixture
+def whole(fleet: Fleet) -> Fleet:
+    """The cluster, both members in force."""
+    fleet.wait_until_whole()
+    return fleet
+
+
+def clean(report: dict[str, object]) -> None:
+    """Every message that was sent was acknowledged and is there once."""
+    told = {key: report[key] for key in ("failed", "unknown", "reasons", "causes")}
+    assert report["verdict"] == "pass", told
+    assert (report["failed"], report["unknown"]) == (0, 0), told
+
+
+def test_a_switchover_under_load_costs_nothing(whole: Fleet) -> None:
+    """No send fails, nothing is lost or doubled; the inventory does not undo it."""
+    before = whole.master()
+    with whole.load("switchover") as ledger:
+        play = whole.play("switchover", pair="broker-a")
+    clean(ledger.judge("switchover under load"))
+    assert whole.master() != before
+    assert any(host == "ns1" for host, _ in play.changed_tasks)
+    again = whole.play("site")
+    assert again.changed_tasks == set()
+    assert whole.master() != before
+
+
+def test_a_master_without_power_is_replaced_and_comes_back(whole: Fleet) -> None:
+    """Nothing acknowledged is lost; the old one's tail is counted, saved, and it follows."""
+    lab, old = whole.lab, whole.master()
+    with whole.load("failover") as ledger:
+        off = time.time()
+        lab.power_off(old)
+        began = time.time()
+        play = whole.play("failover", pair="broker-a")
+        time.sleep(2)
+    report = ledger.judge("failover after power off", "--fault-at", str(off))
+    figure(
+        "failover",
+        client_seconds=report["rto_s"],
+        play_seconds=round(play.seconds, 1),
+        since_power_off=round(time.time() - off, 1),
+        power_off_seconds=round(began - off, 1),
+    )
+    assert report["lost"]["count"] == report["duplicated"]["count"] == 0, report["reasons"]
+    assert whole.master() != old
+    assert whole.play("failover", pair="broker-a").changed_tasks == set()  # again: done already
+    lab.power_on(old)
+    rejoin = whole.play("rejoin", pair="broker-a")
+    assert "cut off" in rejoin.output
+    whole.wait_until_whole()
+    assert whole.master() != old
+
+
+def test_a_slave_is_rebuilt_from_nothing(whole: Fleet) -> None:
+    """Its store deleted: `site.yml` starts it, the master's messages come over, it counts again."""
+    master = whole.master()
+    (slave,) = MEMBERS.keys() - {master}
+    unit, data = f"broker-trio-broker@{MEMBERS[slave]}", f"/var/lib/broker-trio/{MEMBERS[slave]}"
+    whole.lab.execute(slave, "systemctl", "stop", unit)
+    whole.lab.execute(slave, "sh", "-c", f"rm -rf {data}/* {data}/.[a-z]*")
+    with whole.load("rebuild", "--timeout", "30") as ledger:
+        began = time.monotonic()
+        whole.play("site")
+        whole.wait_until_whole()
+        figure("slave rebuilt from empty", seconds=round(time.monotonic() - began, 1))
+    report = ledger.judge("slave rebuilt")
+    assert report["lost"]["count"] == report["duplicated"]["count"] == 0, report["reasons"]
+    logs = [f"/var/lib/broker-trio/{name}/commitlog" for name in MEMBERS.values()]
+    sizes = [
+        whole.lab.execute(host, "sh", "-c", f"cat {log}/* | wc -c").stdout
+        for host, log in zip(MEMBERS, logs, strict=True)
+    ]
+    assert sizes[0] == sizes[1] != "0\n"
+
+
+@pytest.fixture(scope="session")
+def next_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same program under the next version's name."""
+    source = tmp_path_factory.mktemp("next")
+    listed = ["git", "ls-files", "-co", "--exclude-standard", "--"]
+    names = subprocess.run(
+        [*listed, "broker_trio", "pyproject.toml", "README.md"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout.split()  # fmt: skip
+    packed = source / "source.tar"
+    with tarfile.open(packed, "w") as tar:
+        for name in names:
+            if (ROOT / name).exists():
+                tar.add(ROOT / name, name)
+    with tarfile.open(packed) as tar:
+        tar.extractall(source, filter="data")
+    project = source / "pyproject.toml"
+    lines = project.read_text().splitlines()
+    place = next(n for n, line in enumerate(lines) if line.startswith("version = "))
+    lines[place] = 'version = "0.9.9"'
+    project.write_text("\n".join(lines) + "\n")
+    return build_bundle(source, tmp_path_factory.mktemp("next-bundle"))
+
+
+def releases(fleet: Fleet) -> set[str]:
+    """What `current` shows on the hosts."""
+    link = ("readlink", "/opt/broker-trio/current")
+    return {
+        fleet.lab.execute(host.name, *link).stdout.strip().rpartition("/")[2].partition("-")[0]
+        for host in fleet.lab.plan.hosts
+    }
+
+
+def test_an_upgrade_and_the_way_back_cost_nothing(whole: Fleet, next_bundle: Path) -> None:
+    """Rolling, under load: no send fails; members of two versions serve a pair meanwhile."""
+    before = releases(whole)
+    with whole.load("upgrade") as ledger:
+        play = whole.play("upgrade", runtime_bundle=str(next_bundle))
+    figure("upgrade of a pair and 2 nameservers", seconds=round(play.seconds, 1))
+    clean(ledger.judge("upgrade under load"))
+    assert releases(whole) == {"0.9.9"}
+    assert "4 changed to 0.9.9" in play.output
+    whole.wait_until_whole()
+    with whole.load("rollback") as ledger:
+        play = whole.play("rollback")
+    figure("rollback of a pair and 2 nameservers", seconds=round(play.seconds, 1))
+    clean(ledger.judge("rollback under load"))
+    assert releases(whole) == before
+    assert whole.play("site").changed_tasks == set()
+
+
+def test_faults_left_nothing(fleet: Fleet) -> None:
+    """All hosts are on and healed when others begin."""
+    assert all(not state.faults for state in Faults(fleet.lab).states())
