@@ -5,6 +5,7 @@ import json
 import os
 import pwd
 import shlex
+import struct
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -174,3 +175,14 @@ def test_a_whole_pair_and_a_silent_one_are_refused(monkeypatch: pytest.MonkeyPat
         in run("rmq_failover", silent, monkeypatch)["msg"]
     )
     assert whole.asked == silent.asked == [STATUS]
+
+
+def test_messages_of_a_saved_tail_are_counted(tmp_path: Path) -> None:
+    """Padding and what was torn off at the end are no messages."""
+    tails = plugin("library/rmq_tails.py")
+    record = struct.pack(">iI", 20, 0xDAA320A7) + bytes(12)
+    blank = struct.pack(">iI", 16, 0xCBD43194) + bytes(8)
+    (tmp_path / "0-9.log").write_bytes(record * 3 + blank + record + b"\0\0")
+    assert tails.count(str(tmp_path / "0-9.log")) == 4
+    (tmp_path / "zeros").write_bytes(bytes(64))
+    assert tails.count(str(tmp_path / "zeros")) == 0
