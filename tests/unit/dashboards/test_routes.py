@@ -127,7 +127,8 @@ def alive(config: Path, tmp_path: Path) -> Iterator[Alive]:
         address = f"127.0.0.1:{one.getsockname()[1]}"
     command = [
         tool("prometheus-alertmanager"), f"--config.file={config}",
-        f"--web.listen-address={address}", f"--storage.path={tmp_path}/data", "--cluster.listen-address=", "--log.level=warn",
+        f"--web.listen-address={address}", f"--storage.path={tmp_path}/data",
+        "--cluster.listen-address=", "--log.level=warn",
     ]  # fmt: skip
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         try:
