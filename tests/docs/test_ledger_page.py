@@ -34,7 +34,7 @@ def test_every_command_of_the_page_works(tmp_path):
             for command in COMMANDS:
                 words = [sys.executable, "-m", "broker_trio", *command.split()[1:]]
                 done = subprocess.run(
-                    words, cwd=tmp_path, env=where, timeout=120,
+                    words, cwd=tmp_path, env=where, timeout=240,
                     capture_output=True, text=True, check=False,
                 )  # fmt: skip
                 assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
@@ -43,5 +43,5 @@ def test_every_command_of_the_page_works(tmp_path):
                     assert done.stdout.rstrip().endswith("PASS")
         finally:
             cluster.send_signal(signal.SIGTERM)
-            cluster.communicate(timeout=60)
+            cluster.communicate(timeout=120)
     assert cluster.returncode == 0

@@ -20,7 +20,7 @@ def shell(command, cwd, **environment):
     words = command.replace("uv run broker-trio", f"{sys.executable} -m broker_trio")
     words = re.sub(r"^broker-trio", f"{sys.executable} -m broker_trio", words)
     return subprocess.run(
-        words, shell=True, cwd=cwd, env={**os.environ, **environment}, timeout=60,
+        words, shell=True, cwd=cwd, env={**os.environ, **environment}, timeout=180,
         capture_output=True, text=True, check=False,
     )  # fmt: skip
 
@@ -36,7 +36,7 @@ def cluster():
         assert up.stdout is not None
         yield json.loads(up.stdout.readline())
         up.send_signal(signal.SIGTERM)
-        up.communicate(timeout=30)
+        up.communicate(timeout=120)
     assert up.returncode == 0
 
 

@@ -58,6 +58,6 @@ def test_the_command_for_other_languages_says_where_it_is():
         assert up.stdout is not None
         ready = json.loads(up.stdout.readline())
         up.terminate()
-        up.communicate(timeout=30)
+        up.communicate(timeout=120)
     assert len(ready["nameservers"]) == len(ready["brokers"]) == 1
     assert up.returncode == 0

@@ -65,6 +65,6 @@ def test_ctrl_c_ends_with_a_sum(words: tuple[str, ...], code: int, text: str) ->
                 os.write(running.stdin.fileno(), b"hello\n")
             assert running.stdout.readline()
             running.send_signal(signal.SIGINT)
-            _, errors = running.communicate(timeout=20)
+            _, errors = running.communicate(timeout=90)
         assert (running.returncode, text in errors.decode()) == (code, True), errors.decode()
         assert b"Traceback" not in errors
