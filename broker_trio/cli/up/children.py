@@ -10,9 +10,10 @@ A child runs `broker-trio <kind> --config … --child`. Three lines lead to it:
 It has a session of its own, so that Ctrl-C at the terminal reaches `up` alone, which then stops
 brokers before nameservers.
 
-A replica of a pair that dies is started again after a while, as systemd would do it: meanwhile the
-other one can be made the master. Every other death, one before a child was ready and one of a
-failed disk are the end of all.
+A nameserver or a replica of a pair that dies is started again after a while, as systemd would do
+it (at once where it was ended in order, by SIGTERM): meanwhile the other replica can be made the
+master. Every other death, one before a child was ready and one of a failed
+disk are the end of all.
 """
 
 import os
@@ -36,6 +37,7 @@ TAIL_BYTES: Final = 16 << 10
 READY_BYTES_MAX: Final = 4 << 10
 CAPTURE: Final = subprocess.PIPE
 DISK_FAILED: Final = 74
+RESTARTED_S: Final = 0.5
 KEY_BYTES: Final = 32
 PAIR_FILE: Final = "broker_trio/pair.cbor"  # in the store of whoever was in a pair once
 
@@ -154,20 +156,23 @@ class Fleet:
             return
         again = self._comes_again(child)
         self.failed = self.failed or not again
-        self._died(child, self._restart_after_s if again else 0.0)
+        asked = child.exit_code == 0  # somebody ended it in order: that is a restart
+        after_s = min(RESTARTED_S, self._restart_after_s) if asked else self._restart_after_s
+        self._died(child, after_s if again else 0.0)
         child.ready.set()  # nobody waits for the dead
         if again:
-            await trio.sleep(self._restart_after_s)
+            await trio.sleep(after_s)
             await self._restart(child, nursery)
 
     def _comes_again(self, child: Child) -> bool:
-        """A replica that was well: its partner is there meanwhile."""
-        in_pair, was_well = bool(child.plan.peer), child.ready.is_set()
-        return in_pair and was_well and child.exit_code != DISK_FAILED
+        """A replica that was well, whose partner is there meanwhile; or a nameserver."""
+        spare, was_well = child.plan.peer or child.plan.kind == "nameserver", child.ready.is_set()
+        return bool(spare) and was_well and child.exit_code != DISK_FAILED
 
     async def _restart(self, dead: Child, nursery: trio.Nursery) -> None:
         if self._stopping:
             return
+        self._new = False  # a nameserver whose folder is gone by now did forget
         child = await self._spawn(nursery, dead.plan)
         self.children.remove(child)
         self.children[self.children.index(dead)] = child

@@ -200,11 +200,11 @@ class Screen:
     def died(self, child: "Child", again_s: float) -> None:
         what = f"{child.plan.instance} (pid {child.pid}) ended with {ending(child.exit_code)}"
         if again_s:
-            other = f"{child.plan.broker_name}/{3 - child.plan.replica_id}"
-            click.echo(
-                f"{what}; it is started again in {again_s:g} s.\n"
-                f"Was it the master? broker-trio promote{self._option} {other} --one-copy"
-            )
+            click.echo(f"{what}; it is started again in {again_s:g} s.")
+            if child.plan.broker_name:
+                other = f"{child.plan.broker_name}/{3 - child.plan.replica_id}"
+                promote = f"broker-trio promote{self._option} {other} --one-copy"
+                click.echo(f"Was it the master? {promote}")
             return
         self._end_line()
         click.echo(f"{what}; the end of its log, {child.plan.log}:", err=True)
