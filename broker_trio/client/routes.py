@@ -77,9 +77,13 @@ class Nameservers:
         return Unreachable("no nameserver answers", "; ".join(problems), sent=False)
 
     async def route(self, topic: str) -> TopicRouteData:
-        """Raises `NoRoute` where nobody knows the topic, `Unreachable` where nobody answers."""
+        """Raises `NoRoute` where nobody knows the topic, `Unreachable` where nobody answers.
+
+        One that shows a broker without its master may have woken up just now: the others are asked
+        as well, and who shows most masters is believed.
+        """
         header = GetRouteInfoRequestHeader(topic=topic, accept_standard_json_only=True)
-        unknown, problems = 0, []
+        unknown, problems, headless = 0, [], list[tuple[int, int, TopicRouteData]]()
         for index, address in self._in_turn():
             try:
                 answer = await self._ask_one(address, RequestCode.GET_ROUTEINFO_BY_TOPIC, header)
@@ -93,7 +97,14 @@ class Nameservers:
             except (Unreachable, NoAnswer, RemoteProtocolError) as error:
                 problems.append(str(error))
                 continue
+            if len(masters(route)) < len(route.broker_datas):
+                headless.append((len(masters(route)), index, route))
+                continue
             self._first, self.answered = index, address
+            return route
+        if headless:
+            _, index, route = max(headless, key=lambda one: one[0])
+            self._first, self.answered = index, self.addresses[index]
             return route
         if not unknown:
             raise self._silent(problems)
