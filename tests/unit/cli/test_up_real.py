@@ -17,7 +17,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 COMMAND: Final = (sys.executable, "-m", "broker_trio")
-DEADLINE_S: Final = 30.0
+DEADLINE_S: Final = 120.0
 
 
 class Up:
