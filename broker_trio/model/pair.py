@@ -119,11 +119,26 @@ class Following(msgspec.Struct, frozen=True, kw_only=True):
     problem: str = ""
 
 
+class Lag(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a slave is behind its master, as one of the two sees it.
+
+    `messages` is about right, `ms` how long ago the slave had all that the master had then.
+    `in_sync`: only its master knows.
+    """
+
+    replica_id: int
+    bytes: int
+    messages: int
+    ms: int
+    in_sync: bool = False
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """What a replica or a witness says of itself: everything durable, and how it stands now.
 
     Of a witness `record` is what it keeps for the name, None for nothing, and `forgot` that it has
-    no file. Offsets are bytes of the log; `lag_ms` is how old the oldest byte is that it lacks.
+    no file. Offsets are bytes of the log. `lag` is a slave's own, None without a master; `slaves`
+    are those of a master, counted or not.
     """
 
     broker_name: str
@@ -143,7 +158,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     log_end: int = 0
     durable_end: int = 0
     confirm_offset: int = 0
-    lag_ms: int = 0
+    lag: Lag | None = None
+    slaves: tuple[Lag, ...] = ()
     follower: StoreId = ""  # who follows, level or not
     level: bool = False
     warning: str = ""

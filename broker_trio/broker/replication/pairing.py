@@ -110,6 +110,7 @@ class Pairing:
             flush_timeout_s=config.store.flush_timeout_ms / 1_000,
         )  # fmt: skip
         role.make_durable = replication.make_durable
+        role.lag, role.lags = lambda: replication.lag, replication.lags
         await replication.open()
         trace = "true" if config.trace_on else "false"
         receipts = PairReceipts(

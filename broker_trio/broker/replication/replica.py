@@ -26,6 +26,7 @@ from broker_trio.model.pair import (
     Epoch,
     EpochStart,
     Kept,
+    Lag,
     Record,
     Status,
     StoreId,
@@ -112,6 +113,8 @@ class Replica:
         self.wakes: trio.Event = trio.Event()
         self._progress = trio.Event()
         self.on_change: list[Callable[[], None]] = []
+        self.lag: Callable[[], Lag | None] = lambda: None  # of the streams, for people
+        self.lags: Callable[[float], tuple[Lag, ...]] = lambda _now: ()
         self.on_taken: list[Callable[[str], None]] = []  # which nameserver took our record
 
     # -- Role: what it is ------------------------------------------------------------------------
@@ -379,6 +382,8 @@ class Replica:
             log_end=self._log.max_offset,
             durable_end=self._log.flushed_offset,
             confirm_offset=self.confirm_offset,
+            lag=self.lag(),
+            slaves=self.lags(now) if machine.leads else (),
             follower=who,
             level=follower is not None and follower.level_since is not None,
             warning=self.warning,

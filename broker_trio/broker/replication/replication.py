@@ -18,7 +18,7 @@ import trio
 
 from broker_trio.broker.replication.acks import Acks
 from broker_trio.broker.replication.common import end_of
-from broker_trio.broker.replication.followers import Followers
+from broker_trio.broker.replication.followers import NEVER, Followers
 from broker_trio.broker.replication.line import Who
 from broker_trio.broker.replication.master import Master
 from broker_trio.broker.replication.metadata_sync import Tables
@@ -27,6 +27,7 @@ from broker_trio.broker.replication.role import Role
 from broker_trio.broker.replication.slave import Slave
 from broker_trio.broker.replication.streaming import Streaming, StreamStats
 from broker_trio.model.errors import StoreFailed
+from broker_trio.model.pair import Lag
 from broker_trio.model.route import MASTER_ID
 from broker_trio.runtime.seams import Clock, Disk, Entropy, Listener, Network
 from broker_trio.runtime.supervise import Service
@@ -95,6 +96,7 @@ class Replication:
             flush_timeout_s=flush_timeout_s,
         )
         shared = (who, key)
+        self._who = who
         self.master = Master(
             store, self.replica, role, self.acks, self.followers, tables, clock, entropy,
             streaming, *shared, self.refusals, self.stats,
@@ -214,6 +216,35 @@ class Replication:
         return MASTER_ID
 
     # -- what people see --------------------------------------------------------------------------
+
+    @property
+    def lag(self) -> Lag | None:
+        """This slave's own; None on a master or without a source."""
+        if self.slave.source is None:
+            return None
+        return Lag(
+            replica_id=self._who().replica_id,
+            bytes=self.lag_bytes,
+            messages=self.lag_messages,
+            ms=int(self.lag_seconds * 1_000),
+        )
+
+    def lags(self, now: float) -> tuple[Lag, ...]:
+        """Of the slaves that are attached here."""
+        end, result = self._store.log.max_offset, []
+        for one in self.followers.table.values():
+            lacks = max(0, end - one.written)
+            since = one.level_at if one.level_at > NEVER else one.attached_at
+            result.append(
+                Lag(
+                    replica_id=one.replica_id,
+                    bytes=lacks,
+                    messages=self.master.counts.between(one.written, end),
+                    ms=int((now - since) * 1_000) if lacks else 0,
+                    in_sync=self.followers.in_sync(one, end, now),
+                )
+            )
+        return tuple(result)
 
     @property
     def lag_bytes(self) -> int:

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from broker_trio.broker.replication.followers import NEVER, Follower
 from broker_trio.broker.replication.pairing import Pairing
 from broker_trio.metrics.collector import Sample, sample
+from broker_trio.model.pair import Lag
 
 
 def pair_samples(pairing: Pairing, log_end: int, now: float, wall_ms: int) -> Iterator[Sample]:
@@ -23,16 +23,18 @@ def pair_samples(pairing: Pairing, log_end: int, now: float, wall_ms: int) -> It
         states = ("attached", len(followers)), ("counted", int(counted is not None))
         for state, count in (*states, ("in_sync", len(in_sync))):
             yield sample("brokertrio_replication_replicas", count, state)
+        for lag in replication.lags(now):
+            yield from _lag(lag)
         for follower in followers:
-            yield from _follower(pairing, follower, log_end, now, wall_ms)
+            seen_s = wall_ms / 1_000 - (now - follower.seen_at)
+            name = "brokertrio_replication_last_ack_timestamp_seconds"
+            yield sample(name, seen_s, str(follower.replica_id))
         return
-    replica = str(pairing.records.settings.replica_id)
     yield sample(
         "brokertrio_replication_source_connected", float(replication.slave.source is not None)
     )
-    yield sample("brokertrio_replication_lag_bytes", replication.lag_bytes, replica)
-    yield sample("brokertrio_replication_lag_messages", replication.lag_messages, replica)
-    yield sample("brokertrio_replication_lag_seconds", replication.lag_seconds, replica)
+    none = Lag(replica_id=pairing.records.settings.replica_id, bytes=0, messages=0, ms=0)
+    yield from _lag(replication.lag or none)
 
 
 def _counters(pairing: Pairing) -> Iterator[Sample]:
@@ -42,6 +44,7 @@ def _counters(pairing: Pairing) -> Iterator[Sample]:
     yield sample("brokertrio_replication_transferred_bytes_total", stats.bytes_received, "received")
     yield sample("brokertrio_replication_attached_total", stats.attached)
     yield sample("brokertrio_replication_waiting", acks.waiting_count)
+    yield sample("brokertrio_replication_wait_seconds", acks.waits_s)
     for reason, count in replication.refusals.counts.items():
         yield sample("brokertrio_replication_refused_total", count, reason)
     yield sample("brokertrio_replication_sends_refused_total", acks.refused_no_slave, "no_slave")
@@ -49,15 +52,8 @@ def _counters(pairing: Pairing) -> Iterator[Sample]:
     yield sample("brokertrio_replication_cut_bytes_total", stats.cut_bytes)
 
 
-def _follower(
-    pairing: Pairing, follower: Follower, log_end: int, now: float, wall_ms: int
-) -> Iterator[Sample]:
-    replica, lacks = str(follower.replica_id), max(0, log_end - follower.written)
-    counts = pairing.replication.master.counts
-    since = follower.level_at if follower.level_at > NEVER else follower.attached_at
-    seen_s = wall_ms / 1_000 - (now - follower.seen_at)
-    yield sample("brokertrio_replication_lag_bytes", lacks, replica)
-    messages = counts.between(follower.written, log_end)
-    yield sample("brokertrio_replication_lag_messages", messages, replica)
-    yield sample("brokertrio_replication_lag_seconds", now - since if lacks else 0.0, replica)
-    yield sample("brokertrio_replication_last_ack_timestamp_seconds", seen_s, replica)
+def _lag(lag: Lag) -> Iterator[Sample]:
+    replica = str(lag.replica_id)
+    yield sample("brokertrio_replication_lag_bytes", lag.bytes, replica)
+    yield sample("brokertrio_replication_lag_messages", lag.messages, replica)
+    yield sample("brokertrio_replication_lag_seconds", lag.ms / 1_000, replica)

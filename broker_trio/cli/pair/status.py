@@ -38,6 +38,9 @@ def print_status(target: Target, name: str, replicas: tuple[str, ...], *, as_jso
         return
     columns = ("replica", "address", "state", "epoch", "copies", "lease", "end", "on disk", "")
     print_table("", columns, [_row(address, one) for address, one in view.replicas.items()])
+    lags = _lag_rows(view)
+    if lags:
+        print_table("", ("behind", "told by", "bytes", "messages", "seconds", ""), lags)
     print_table("", ("nameserver", "record", "copies"), _witness_rows(view))
     for address, text in sorted(view.silent.items()):
         click.echo(f"silent: {address}: {text}")
@@ -91,6 +94,20 @@ def _row(address: str, status: Status) -> tuple[Any, ...]:
     lease = f"{status.lease_ms / 1_000:.1f} s" if status.lease_ms else "–"
     where = (status.log_end, status.durable_end, status.warning)
     return (status.replica_id, address, status.state, epoch, copies, lease, *where)
+
+
+def _lag_rows(view: View) -> list[tuple[Any, ...]]:
+    """Each slave as it says itself, and as its master says."""
+    rows: list[tuple[Any, ...]] = []
+    for status in view.replicas.values():
+        own = () if status.lag is None else (status.lag,)
+        for lag in (*own, *status.slaves):
+            where = "in sync" if lag.in_sync else ""
+            seconds = f"{lag.ms / 1_000:.1f}"
+            rows.append(
+                (lag.replica_id, status.replica_id, lag.bytes, lag.messages, seconds, where)
+            )
+    return sorted(rows)
 
 
 def _witness_rows(view: View) -> list[tuple[Any, ...]]:

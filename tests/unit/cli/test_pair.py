@@ -10,7 +10,7 @@ from broker_trio.cli.access import Outgoing
 from broker_trio.cli.main import cli
 from broker_trio.model.codes import RequestCode, ResponseCode
 from broker_trio.model.errors import Refused
-from broker_trio.model.pair import NO_EPOCH, Epoch, Kept, Record, Status
+from broker_trio.model.pair import NO_EPOCH, Epoch, Kept, Lag, Record, Status
 from broker_trio.model.route import BrokerData
 from broker_trio.namesrv.witness import Known, Witness
 from broker_trio.remoting.client import ByteStream
@@ -47,6 +47,7 @@ class FakePair:
         }
         self.down: set[str] = set()
         self.slow = False
+        self.slaves = (Lag(replica_id=2, bytes=640, messages=4, ms=300, in_sync=True),)
         self.orders: list[str] = []
         self.settle(A)
 
@@ -102,6 +103,8 @@ class FakePair:
             lease_ms=6_000 if machine.leads else 0,
             log_end=100,
             durable_end=100,
+            lag=None if store == A else Lag(replica_id=2, bytes=512, messages=3, ms=250),
+            slaves=self.slaves if store == A else (),
             follower=B if store == A and ADDRESSES[B] not in self.down else "",
             level=store == A,
         )
@@ -151,6 +154,9 @@ def test_status_shows_everybody_and_what_to_do(run, pair: FakePair):
     result = run("pair", "status", NAME)
     assert result.exit_code == 0, result.output
     assert "ok: broker-a/1 is the master, both copies are there" in result.stdout
+    behind = [line.split() for line in result.stdout.splitlines()]
+    assert ["2", "1", "640", "4", "0.3", "in", "sync"] in behind, "as the master sees it"
+    assert ["2", "2", "512", "3", "0.2"] in behind, "as the slave says itself"
     pair.down.add(ADDRESSES[A])
     found = json.loads(run("pair", "status", NAME, "--json").stdout)
     assert found["instruction"]["verb"] == "promote"
