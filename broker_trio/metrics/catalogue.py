@@ -48,7 +48,7 @@ LIBRARY_FAMILIES: Final = (
 
 
 def _drill(name: str, kind: Kind, text: str, labels: tuple[str, ...] = ()) -> Family:
-    return Family(name, kind, text, labels, roles=DRILL, status=Status.LATER, identity=())
+    return Family(name, kind, text, labels, roles=DRILL, identity=())
 
 
 DRILL_FAMILIES: Final = (

@@ -6,7 +6,7 @@ the replica id of the inventory (1, 2, …), of which a pair has few.
 
 from typing import Final
 
-from broker_trio.metrics.families import Family, Kind, Status
+from broker_trio.metrics.families import Family, Kind
 from broker_trio.model.histogram import PUT_SECONDS
 
 _C, _G, _H = Kind.COUNTER, Kind.GAUGE, Kind.HISTOGRAM
@@ -93,9 +93,8 @@ PAIR_FAMILIES: Final = (
     Family(
         "brokertrio_replication_wait_seconds",
         _H,
-        "Part of a put that waits for the slave.",
+        "How long messages waited for a second copy, until it confirmed them or was late.",
         unit="seconds",
-        status=Status.LATER,
         buckets=PUT_SECONDS,
     ),
 )

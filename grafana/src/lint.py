@@ -62,10 +62,10 @@ class Used(NamedTuple):
 
 
 def known_metrics() -> dict[str, Metric]:
-    """Every name that may be queried; drill families too, whose feature comes with the drills."""
+    """Every name that may be queried."""
     found: dict[str, Metric] = {}
     for family in CATALOGUE.values():
-        if family.status is Status.LATER and "drill" not in family.roles:
+        if family.status is Status.LATER:
             continue
         labels = frozenset(family.label_names) | TARGET
         if family.kind is Kind.HISTOGRAM:

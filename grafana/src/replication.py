@@ -77,6 +77,25 @@ def _lag(board: Dashboard) -> None:
         q("time() - max by (node_id, replica) (brokertrio_replication_last_ack_timestamp_seconds{[n]})", "{{node_id}}/{{replica}}"),
         unit="s", width=6, thresholds=steps(GREEN, (limits.ACK_AGE_S, RED)),
     )  # fmt: skip
+    board.graph(
+        "Sends and their second copy",
+        "Sends that wait for the slave now, and those refused before the append.",
+        q("sum by (node_id) (brokertrio_replication_waiting{[n]})", "{{node_id}} waiting"),
+        q(f"sum by (node_id, reason) (rate(brokertrio_replication_sends_refused_total{{[n]}}{RATE}))", "{{node_id}} refused/s: {{reason}}"),
+        width=12,
+    )  # fmt: skip
+    board.graph(
+        "Time for the second copy",
+        "How long messages wait for the slave's ack, by their master; 0 where nothing is sent.",
+        *[
+            q(
+                f"histogram_quantile({share}, sum by (le, node_id) (rate(brokertrio_replication_wait_seconds_bucket{{[n]}}{RATE}))) >= 0 or sum by (node_id) (0 * brokertrio_replication_wait_seconds_count{{[n]}})",
+                f"{{{{node_id}}}} {name}",
+            )
+            for share, name in ((0.5, "p50"), (0.99, "p99"))
+        ],
+        unit="s", width=12,
+    )  # fmt: skip
 
 
 def _trouble(board: Dashboard) -> None:
@@ -85,20 +104,13 @@ def _trouble(board: Dashboard) -> None:
         "Shipped",
         "Bytes of the log, per second, as sender and receiver count them.",
         q(f"sum by (instance, direction) (rate(brokertrio_replication_transferred_bytes_total{{[n]}}{RATE}))", "{{instance}} {{direction}}"),
-        unit="Bps", width=6,
-    )  # fmt: skip
-    board.graph(
-        "Sends and their second copy",
-        "Sends that wait for the slave now, and those refused before the append.",
-        q("sum by (node_id) (brokertrio_replication_waiting{[n]})", "{{node_id}} waiting"),
-        q(f"sum by (node_id, reason) (rate(brokertrio_replication_sends_refused_total{{[n]}}{RATE}))", "{{node_id}} refused/s: {{reason}}"),
-        width=6,
+        unit="Bps", width=8,
     )  # fmt: skip
     board.graph(
         "Peers refused",
         "At the replication door, or by it: wrong key, cluster, epoch or log.",
         q("sum by (reason) (increase(brokertrio_replication_refused_total{[n]}[5m]))", "{{reason}}"),
-        width=6,
+        width=8,
     )  # fmt: skip
     board.graph(
         "Role changes and streams",
@@ -106,5 +118,5 @@ def _trouble(board: Dashboard) -> None:
         q("sum by (instance) (increase(brokertrio_role_changes_total{[n]}[5m]))", "{{instance}} changes"),
         q("sum by (instance) (increase(brokertrio_replication_attached_total{[n]}[5m]))", "{{instance}} streams"),
         q("sum by (instance) (brokertrio_replication_cut_bytes_total{[n]})", "{{instance}} bytes cut"),
-        width=6,
+        width=8,
     )  # fmt: skip

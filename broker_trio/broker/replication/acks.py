@@ -27,6 +27,7 @@ from broker_trio.broker.replication.followers import Followers
 from broker_trio.broker.replication.role import Role
 from broker_trio.model.codes import ResponseCode
 from broker_trio.model.errors import Refused
+from broker_trio.model.histogram import PUT_SECONDS, Histogram
 from broker_trio.runtime.seams import Clock
 from broker_trio.store.commit_log import CommitLog
 from broker_trio.store.replica import NO_BOUND
@@ -83,6 +84,7 @@ class Waiter(NamedTuple):
     messages: int
     deadline: float
     done: RunDone
+    began: float
 
     @property
     def first_end(self) -> int:
@@ -111,6 +113,7 @@ class Acks:
         self._led = False
         self.outcomes = dict.fromkeys(Outcome, 0)
         self.refused_no_slave = self.refused_role = 0
+        self.waits_s = Histogram(PUT_SECONDS)  # for a second copy, until it confirmed or was late
         self.on_confirm: list[Callable[[], None]] = []
         self._confirmed = -1
 
@@ -169,8 +172,8 @@ class Acks:
         """
         two = self._role.min_copies > 1
         timeout_s = self._slave_timeout_s if two else self._flush_timeout_s
-        deadline = self._clock.monotonic() + timeout_s
-        self._waiters.append(Waiter(end, size, count, deadline, done))
+        now = self._clock.monotonic()
+        self._waiters.append(Waiter(end, size, count, now + timeout_s, done, now))
         self.waiting_count += count
         self._some.set()
 
@@ -225,6 +228,8 @@ class Acks:
     def _tell(self, waiter: Waiter, outcome: Outcome, count: int) -> None:
         self.outcomes[outcome] += count
         self.waiting_count -= count
+        if self._role.min_copies > 1:
+            self.waits_s.observe_many(self._clock.monotonic() - waiter.began, count)
         waiter.done(outcome, count)
 
     def role_changed(self) -> None:
