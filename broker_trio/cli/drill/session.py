@@ -118,21 +118,36 @@ class Session:
             async with observer.watching():
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._note_whole, observer)
+                    if self._human:
+                        nursery.start_soon(self._follow_person, observer)
                     with trio.move_on_after(OBSERVED_S_MAX):
                         await anext(signals)
                     nursery.cancel_scope.cancel()
 
     async def _note_whole(self, observer: Observer) -> None:
-        """`steady` when it is, `whole` once the pair is after the last healing."""
+        """`steady` when it is, `whole` once the pair is, after each mark that waits for it."""
         await until(lambda: observer.acknowledged, LOOK_S)
         observer.mark("steady")
         noted = 0
         while True:
             await trio.sleep(LOOK_S)
-            healed = [mark.at_ms for mark in observer.marks() if mark.name == "healed"]
+            healed = [m.at_ms for m in observer.marks() if m.name in {"healed", "awaited"}]
             if healed and healed[-1] > noted and not observer.why_not_whole(healed[-1]):
                 observer.mark("whole")
                 noted = healed[-1]
+
+    async def _follow_person(self, observer: Observer) -> None:
+        """Somebody else broke it: note the first act, and when sends go well; hints by the minute.
+
+        `served` is noted once sends went well again after the fault.
+        """
+        await until(lambda: any(mark.name == "fault" for mark in observer.marks()), LOOK_S)
+        fault, game = observer.mark("game"), Game(self._what, self.say)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(game.write_hints, observer.folder / "hints.txt")
+            await game.played(observer, fault)
+            nursery.cancel_scope.cancel()
+        observer.mark("served")
 
     # -- both ------------------------------------------------------------------------------------
 

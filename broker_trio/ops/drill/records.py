@@ -55,9 +55,9 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True):
-    """`name`: steady, fault, decided, promoted, refused, not_refused, healed, whole, aborted, …
+    """`name`: steady, fault, decided, hit, promoted, refused, healed, whole, aborted, …
 
-    `by_host_ms`: of a fault, when the host that was hit says that it happened.
+    `by_host_ms`: of a hit, when the host that was hit says that the fault happened.
     """
 
     at_ms: int

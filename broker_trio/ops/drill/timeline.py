@@ -52,21 +52,20 @@ def timeline(
             _routed(run, samples, new),
             served_ms(evidence, fault),
             healed,
-            _back(marks, samples, fault, healed),
+            _back(samples, fault, healed),
             _last_mark(marks, "whole", healed),
         ]
     return [Moment(number, name, at) for number, (name, at) in enumerate(zip(NAMES, moments))]  # noqa: B905
 
 
 def fault_ms(marks: Sequence[Mark]) -> int | None:
-    """When the first fault came. The host that was hit is believed if its clock can be right."""
-    for number, mark in enumerate(marks):
-        if mark.name == "fault":
-            later = [other.at_ms for other in marks[number + 1 :]]
-            if mark.at_ms <= mark.by_host_ms <= min(later, default=mark.at_ms):
-                return mark.by_host_ms
-            return mark.at_ms
-    return None
+    """When the first fault came: as noted before it was done, or by the word of the host that was
+    hit, if its clock can be right."""
+    noted = first_mark(marks, "fault")
+    hit = next((mark for mark in marks if mark.name == "hit"), None)
+    if noted is not None and hit is not None and noted <= hit.by_host_ms <= hit.at_ms:
+        return hit.by_host_ms
+    return noted
 
 
 def first_mark(marks: Iterable[Mark], name: str, since_ms: int = 0) -> int | None:
@@ -140,20 +139,19 @@ def _routed(run: Run, samples: Sequence[Sample], new: Sample | None) -> int | No
     return max(since.values(), default=None)
 
 
-def _back(
-    marks: Sequence[Mark], samples: Sequence[Sample], fault: int, healed: int | None
-) -> int | None:
-    """When the last of those that were silent answered again."""
-    ends = first_mark(marks, "whole", healed or fault)
-    silent = {s.who for s in samples if s.at_ms >= fault and s.state == SILENT}
+def _back(samples: Sequence[Sample], fault: int, healed: int | None) -> int | None:
+    """When the last of those that were silent until the healing answered again."""
+    if healed is None:
+        return None
+    before = {s.who: s for s in samples if fault <= s.at_ms < healed}
     found = []
-    for who in silent:
-        gone = [s.at_ms for s in samples if s.who == who and s.state == SILENT and s.at_ms >= fault]
-        after = [s.at_ms for s in samples if s.who == who and s.at_ms > gone[-1]]
-        if not after:
+    for who in (who for who, last in before.items() if last.state == SILENT):
+        later = (s for s in samples if s.who == who and s.at_ms >= healed)
+        told = next((s.at_ms for s in later if s.state != SILENT), None)
+        if told is None:
             return None
-        found.append(after[0])
-    return max(found, default=None) if ends is not None or found else None
+        found.append(told)
+    return max(found, default=None)
 
 
 def two_owners(run: Run, samples: Sequence[Sample], within_ms: int = 400) -> list[str]:

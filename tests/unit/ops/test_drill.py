@@ -152,10 +152,11 @@ def test_epochs_that_begin_elsewhere_in_the_two_stores_fail_it() -> None:
 
 def test_the_moment_of_the_fault_is_the_hit_hosts_if_its_clock_can_be_right() -> None:
     """Between the mark before and the mark after; else the mark before."""
-    after = Mark(at_ms=2_000, name="decided")
-    assert fault_ms([Mark(at_ms=1_000, name="fault", by_host_ms=1_400), after]) == 1_400
-    assert fault_ms([Mark(at_ms=1_000, name="fault", by_host_ms=9_000), after]) == 1_000
-    assert fault_ms([after]) is None
+    fault = Mark(at_ms=1_000, name="fault")
+    for told, believed in ((1_400, 1_400), (9_000, 1_000), (900, 1_000)):
+        hit = Mark(at_ms=2_000, name="hit", by_host_ms=told)
+        assert fault_ms([fault, hit]) == believed
+    assert fault_ms([Mark(at_ms=2_000, name="decided")]) is None
 
 
 # -- before it begins ----------------------------------------------------------------------------
