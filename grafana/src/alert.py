@@ -51,3 +51,8 @@ class Alert:
 def case(at: str, *pairs: str) -> Case:
     """`case("2m", series, values, series, values, …)`."""
     return Case(tuple(zip(pairs[::2], pairs[1::2], strict=True)), at)
+
+
+def cases(at: str, series: str, *, fires: str, silent: str) -> tuple[Case, Case]:
+    """Both cases of an alert on one series, looked at at the same second."""
+    return case(at, series, fires), case(at, series, silent)

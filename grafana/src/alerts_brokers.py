@@ -1,7 +1,7 @@
 """Alerts on brokers: masters, sends, store, process."""
 
 from grafana.src import limits
-from grafana.src.alert import B2, Alert, B, case
+from grafana.src.alert import B2, Alert, B, case, cases
 
 SEND = 'rocketmq_rpc_latency_milliseconds_count{request_code=~"send_message|send_message_v2|send_batch_message"'
 DOCTOR = "`broker-trio doctor` names what does not answer, and the next command."
@@ -50,8 +50,7 @@ BROKERS = (
         'brokertrio_ready{node_type="broker"} == 0',
         "Broker {{ $labels.instance }} ({{ $labels.node_id }}) is up and not ready",
         "Its process answers scrapes and does not serve: recovering, joining its pair, or stopping.",
-        case("4m", f'brokertrio_ready{{{B}}}', "0x20"),
-        case("4m", f'brokertrio_ready{{{B}}}', "0x6 1x20"),
+        *cases("4m", f'brokertrio_ready{{{B}}}', fires="0x20", silent="0x6 1x20"),
         "The process runs and does not serve yet.",
         "Clients of this broker, if its partner is not the master.",
         ("`curl -s localhost:10913/readyz` on its host: reasons, and how far recovery is. The panel *Recovery* shows the same.", "The last lines of `journalctl -u broker-trio-broker@INSTANCE`."),
@@ -62,8 +61,7 @@ BROKERS = (
         'changes(process_start_time_seconds{node_type="broker"}[15m]) > 3',
         "Broker {{ $labels.instance }} started {{ $value }} times in 15 minutes",
         "Something ends it again and again: memory, disk, or a bad configuration.",
-        case("5m", f'process_start_time_seconds{{{B}}}', "1x2 2x2 3x2 4x2 5x30"),
-        case("5m", f'process_start_time_seconds{{{B}}}', "1x2 2x2 3x30"),
+        *cases("5m", f'process_start_time_seconds{{{B}}}', fires="1x2 2x2 3x2 4x2 5x30", silent="1x2 2x2 3x30"),
         "The process ends and is started again, over and over.",
         "Clients see short gaps; a synchronous pair refuses while its slave is away.",
         ("`journalctl -u broker-trio-broker@INSTANCE -n 200`: the last lines before each end.", "Exit code 74 is a failed disk: do not start it again, replace the disk.", "`broker-trio doctor --host` there finds limits that are too low."),
@@ -86,8 +84,7 @@ BROKERS = (
         'increase(brokertrio_store_refused_total{reason="disk_full"}[1m]) > 0',
         "Broker {{ $labels.instance }} refuses messages because its disk is full",
         "Reads go on; writes come back by themselves when there is room.",
-        case("1m", f'brokertrio_store_refused_total{{{B},reason="disk_full"}}', "0 0 7x10"),
-        case("1m", f'brokertrio_store_refused_total{{{B},reason="disk_full"}}', "7x10"),
+        *cases("1m", f'brokertrio_store_refused_total{{{B},reason="disk_full"}}', fires="0 0 7x10", silent="7x10"),
         "The file system has less room than `store.disk_used_ratio_refuse` leaves.",
         "Producers to this broker. Consumers read on.",
         ("`df -h /var/lib/broker-trio` on the host: is it the log, or somebody else's files?", "Somebody else's: delete those. Ours: shorten retention with `broker-trio cluster config broker-a` (`fileReservedTime`), or add room.", "It accepts again within ten seconds after there is room; no restart is needed."),
@@ -134,8 +131,7 @@ BROKERS = (
         f"rocketmq_storage_flush_behind_bytes > {limits.BEHIND_BYTES}",
         "Broker {{ $labels.instance }} does not get its log to disk",
         "{{ $value | humanize1024 }}B are written and not on disk.",
-        case("4m", f"rocketmq_storage_flush_behind_bytes{{{B}}}", "80000000x20"),
-        case("4m", f"rocketmq_storage_flush_behind_bytes{{{B}}}", "1000x20"),
+        *cases("4m", f"rocketmq_storage_flush_behind_bytes{{{B}}}", fires="80000000x20", silent="1000x20"),
         "The disk takes less than producers send.", "With ASYNC_FLUSH a power cut would lose that much of one copy; past the limit sends are refused.",
         ("`iostat -x 1` on the host: is somebody else using the disk?", "`broker-trio cluster info broker-a`"), "", "bt-broker",
     ),
@@ -144,8 +140,7 @@ BROKERS = (
         f"rocketmq_storage_dispatch_behind_bytes > {limits.BEHIND_BYTES}",
         "Consumers of broker {{ $labels.instance }} do not see what is stored",
         "{{ $value | humanize1024 }}B are stored and not in the consume queues.",
-        case("4m", f"rocketmq_storage_dispatch_behind_bytes{{{B}}}", "80000000x20"),
-        case("4m", f"rocketmq_storage_dispatch_behind_bytes{{{B}}}", "1000x20"),
+        *cases("4m", f"rocketmq_storage_dispatch_behind_bytes{{{B}}}", fires="80000000x20", silent="1000x20"),
         "Messages are in the log and not in the queues yet.", "Consumers: they see messages late.",
         ("In a synchronous pair this is the slave: consumers see what is confirmed. Look at *Replication lag*.", PAIR), "", "bt-broker",
     ),
@@ -154,8 +149,7 @@ BROKERS = (
         "brokertrio_store_corrupt_records_total > 0",
         "Broker {{ $labels.instance }} met {{ $value }} corrupt records",
         "A checksum did not match: this disk or its controller returns wrong data.",
-        case("30s", f"brokertrio_store_corrupt_records_total{{{B}}}", "1x8"),
-        case("30s", f"brokertrio_store_corrupt_records_total{{{B}}}", "0x8"),
+        *cases("30s", f"brokertrio_store_corrupt_records_total{{{B}}}", fires="1x8", silent="0x8"),
         "Bytes came back from the disk other than they were written.", "Consumers of those messages; the other replica has them whole.",
         ("`journalctl -u broker-trio-broker@INSTANCE` names file and position.", "Hand over to the other replica: `broker-trio switchover broker-a/1 broker-a/2 --dry-run`, then without `--dry-run`.", "Replace the disk, start with an empty store as a slave."),
         "Do not start it with `accept_damage` before a copy of the store is safe.", "bt-broker",
@@ -185,8 +179,7 @@ BROKERS = (
         "increase(brokertrio_metrics_dropped_series_total[10m]) > 0",
         "{{ $labels.instance }} leaves series out of its metrics",
         "It has more label sets than http.series_max; the newest are not shown.",
-        case("8m", f"brokertrio_metrics_dropped_series_total{{{B}}}", "0+9x60"),
-        case("8m", f"brokertrio_metrics_dropped_series_total{{{B}}}", "9x60"),
+        *cases("8m", f"brokertrio_metrics_dropped_series_total{{{B}}}", fires="0+9x60", silent="9x60"),
         "Topics times groups are more than the cap holds.", "Dashboards and alerts of the newest topics and groups are blind.",
         ("`broker-trio topic list` and `broker-trio group list`: is a client making names up?", "Delete what nobody uses, or raise `http.series_max`."), "", "bt-broker",
     ),
@@ -205,8 +198,7 @@ BROKERS = (
         "brokertrio_insecure == 1",
         "{{ $labels.instance }} lets everybody in",
         "allow_insecure_listen is on: neither authentication nor TLS.",
-        case("1h5m", f"brokertrio_insecure{{{B}}}", "1x300"),
-        case("1h5m", f"brokertrio_insecure{{{B}}}", "0x300"),
+        *cases("1h5m", f"brokertrio_insecure{{{B}}}", fires="1x300", silent="0x300"),
         "Somebody set `allow_insecure_listen`.", "Nobody, while the network is trusted.",
         ("`broker-trio cluster config broker-a`",),
     ),

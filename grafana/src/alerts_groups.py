@@ -1,7 +1,7 @@
 """Alerts on consumer groups: behind, alone, giving up."""
 
 from grafana.src import limits
-from grafana.src.alert import Alert, B, case
+from grafana.src.alert import Alert, B, case, cases
 
 G = 'cluster="c",topic="orders",consumer_group="billing"'
 LAG = "`broker-trio group lag billing --queues` shows each queue: all behind, or one stuck?"
@@ -22,8 +22,7 @@ GROUPS = (
         f"group:rocketmq_consumer_lag:messages > {limits.LAG_MESSAGES}",
         "Group {{ $labels.consumer_group }} is {{ $value | humanize }} messages behind on {{ $labels.topic }}",
         "At this backlog reads come from the disk.",
-        case("15m", f'rocketmq_consumer_lag_messages{{{B},topic="orders",consumer_group="billing"}}', "2000000x100"),
-        case("15m", f'rocketmq_consumer_lag_messages{{{B},topic="orders",consumer_group="billing"}}', "900000x100"),
+        *cases("15m", f'rocketmq_consumer_lag_messages{{{B},topic="orders",consumer_group="billing"}}', fires="2000000x100", silent="900000x100"),
         "More than a million messages wait.", "The group; and others on the same disk.",
         (LAG, "Old messages worth nothing? `broker-trio offset reset billing orders --to last` shows what it would skip."), "", "bt-lag",
     ),
@@ -42,8 +41,7 @@ GROUPS = (
         "sum by (cluster, topic, consumer_group) (increase(rocketmq_send_to_dlq_messages_total[10m])) > 0",
         "Group {{ $labels.consumer_group }} gave up messages of {{ $labels.topic }}",
         "{{ $value | humanize }} dead letters in ten minutes.",
-        case("3m", f"rocketmq_send_to_dlq_messages_total{{{B},topic=\"orders\",consumer_group=\"billing\"}}", "0x4 3x40"),
-        case("3m", f"rocketmq_send_to_dlq_messages_total{{{B},topic=\"orders\",consumer_group=\"billing\"}}", "3x40"),
+        *cases("3m", f"rocketmq_send_to_dlq_messages_total{{{B},topic=\"orders\",consumer_group=\"billing\"}}", fires="0x4 3x40", silent="3x40"),
         "A consumer failed on the same message until its retries were over.", "Whoever waits for those messages.",
         ("`broker-trio dlq count billing` tells the causes.", "`broker-trio dlq peek billing` prints them.", "Cause mended: `broker-trio dlq send-back billing --rate 10/s` shows what it would send; `--yes` does it."), "", "bt-lag",
     ),

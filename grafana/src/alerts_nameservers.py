@@ -1,7 +1,7 @@
 """Alerts on nameservers, on drills, and on the monitoring itself."""
 
 from grafana.src import limits
-from grafana.src.alert import B2, N2, Alert, B, N, case
+from grafana.src.alert import B2, N2, Alert, B, N, case, cases
 from grafana.src.alerts_brokers import PAIR
 
 COMPARE = (
@@ -46,7 +46,7 @@ NAMESERVERS = (
         "brokertrio_ns_witness_forgot == 1",
         "Nameserver {{ $labels.instance }} lost its records and confirms no lease",
         "It learns them from the others by itself; while it cannot, pairs have one witness less.",
-        case("7m", f"brokertrio_ns_witness_forgot{{{N}}}", "1x40"), case("7m", f"brokertrio_ns_witness_forgot{{{N}}}", "1x10 0x40"),
+        *cases("7m", f"brokertrio_ns_witness_forgot{{{N}}}", fires="1x40", silent="1x10 0x40"),
         "Its record file is missing or damaged, and too few others know.", "Nobody, while a majority of nameservers knows.",
         (COMPARE, "`broker-trio pair adopt --dry-run` prints what would be told to whom; without `--dry-run` it tells."), "", "bt-ns",
     ),
@@ -55,8 +55,7 @@ NAMESERVERS = (
         "brokertrio_nameserver_registered == 0",
         "Broker {{ $labels.instance }} is not registered at {{ $labels.nameserver }}",
         "Its last registration there failed: clients of that nameserver do not see it.",
-        case("3m", f'brokertrio_nameserver_registered{{{B},nameserver="n1"}}', "0x20"),
-        case("3m", f'brokertrio_nameserver_registered{{{B},nameserver="n1"}}', "1x20"),
+        *cases("3m", f'brokertrio_nameserver_registered{{{B},nameserver="n1"}}', fires="0x20", silent="1x20"),
         "The broker does not reach this nameserver, or is refused.", "Clients that ask this nameserver.",
         (COMPARE, "`broker-trio doctor`"), "", "bt-ns",
     ),
@@ -85,8 +84,7 @@ NAMESERVERS = (
         "max by (cluster, broker_name) (brokertrio_ns_write_wiped) == 1",
         "Broker {{ $labels.broker_name }} of {{ $labels.cluster }} is still drained",
         "An operator took its write permission away half an hour ago or more.",
-        case("35m", f'brokertrio_ns_write_wiped{{{N},broker_name="a"}}', "1x200"),
-        case("35m", f'brokertrio_ns_write_wiped{{{N},broker_name="a"}}', "1x60"),
+        *cases("35m", f'brokertrio_ns_write_wiped{{{N},broker_name="a"}}', fires="1x200", silent="1x60"),
         "Somebody drained it and did not bring it back.", "Nobody; the others carry its load.",
         ("`broker-trio cluster undrain broker-a`",), "", "bt-ns",
     ),
@@ -95,8 +93,7 @@ NAMESERVERS = (
         f"time() - brokertrio_drill_last_success_timestamp_seconds > {limits.DRILL_AGE_DAYS * 86_400}",
         "Drill {{ $labels.drill }} was not passed for {{ $value | humanizeDuration }}",
         "What it proved may not hold any more.",
-        case("2h", 'brokertrio_drill_last_success_timestamp_seconds{cluster="c",drill="kill_master"}', "-8000000x600"),
-        case("2h", 'brokertrio_drill_last_success_timestamp_seconds{cluster="c",drill="kill_master"}', "0x600"),
+        *cases("2h", 'brokertrio_drill_last_success_timestamp_seconds{cluster="c",drill="kill_master"}', fires="-8000000x600", silent="0x600"),
         "The last proof is older than 90 days.", "Nobody yet.",
         ("Run the drill again, at a quiet hour.",), "", "bt-drills",
     ),
@@ -108,7 +105,7 @@ MONITORING = (
         'up{job="node"} == 0',
         "Host {{ $labels.host }} of {{ $labels.cluster }} does not answer",
         "Its node exporter cannot be scraped: what else is on it is silent for the same reason.",
-        case("2m", f"up{{{HOST}}}", "1x2 0x20"), case("2m", f"up{{{HOST}}}", "1x2 0 1x20"),
+        *cases("2m", f"up{{{HOST}}}", fires="1x2 0x20", silent="1x2 0 1x20"),
         "The host is off, cut off from the monitor, or its node exporter has ended.",
         "Whoever has his master there, until its slave is promoted. It mutes `TargetMissing` and `NameserverDown` of the same host.",
         ("`ping HOST` and its console: off, or cut off?", "`broker-trio doctor` says what else does not answer.", PAIR),
@@ -131,7 +128,7 @@ MONITORING = (
         "up == 0",
         "{{ $labels.job }} at {{ $labels.instance }} does not answer its scrape",
         "What it would tell is not known.",
-        case("3m", f'up{{{B2},job="broker-trio"}}', "0x20"), case("3m", f'up{{{B2},job="broker-trio"}}', "1x20"),
+        *cases("3m", f'up{{{B2},job="broker-trio"}}', fires="0x20", silent="1x20"),
         "A process, a host or the way to it is gone.", "You: its figures are missing.",
         ("`broker-trio doctor`", "`curl -s localhost:10913/livez` on its host."),
     ),
@@ -140,7 +137,7 @@ MONITORING = (
         "prometheus_config_last_reload_successful == 0",
         "Prometheus {{ $labels.instance }} runs with old rules",
         "Its last reload of the configuration failed.",
-        case("8m", f"prometheus_config_last_reload_successful{{{PROM}}}", "0x60"), case("8m", f"prometheus_config_last_reload_successful{{{PROM}}}", "1x60"),
+        *cases("8m", f"prometheus_config_last_reload_successful{{{PROM}}}", fires="0x60", silent="1x60"),
         "The files on its host do not parse.", "You: new rules are not in force.",
         ("`promtool check config /etc/prometheus/prometheus.yml` on its host.",),
     ),
@@ -149,7 +146,7 @@ MONITORING = (
         "increase(prometheus_rule_evaluation_failures_total[5m]) > 0",
         "Prometheus {{ $labels.instance }} cannot evaluate a rule",
         "Group {{ $labels.rule_group }} failed {{ $value | humanize }} times: its alerts are blind.",
-        case("12m", f'prometheus_rule_evaluation_failures_total{{{PROM},rule_group="g"}}', "0+1x60"), case("12m", f'prometheus_rule_evaluation_failures_total{{{PROM},rule_group="g"}}', "4x60"),
+        *cases("12m", f'prometheus_rule_evaluation_failures_total{{{PROM},rule_group="g"}}', fires="0+1x60", silent="4x60"),
         "An expression fails at run time, mostly a many-to-many match.", "You: those alerts cannot fire.",
         ("`journalctl -u prometheus` names the rule.",),
     ),
@@ -167,7 +164,7 @@ MONITORING = (
         f"abs(node_timex_offset_seconds) > {limits.CLOCK_S}",
         "The clock of {{ $labels.instance }} is {{ $value | humanizeDuration }} off",
         "Store times, delays and ages are wrong by as much; leases are not: they use the monotonic clock.",
-        case("8m", 'node_timex_offset_seconds{instance="h",job="node"}', "0.7x60"), case("8m", 'node_timex_offset_seconds{instance="h",job="node"}', "0.1x60"),
+        *cases("8m", 'node_timex_offset_seconds{instance="h",job="node"}', fires="0.7x60", silent="0.1x60"),
         "The host's clock is not disciplined.", "Delayed messages, searches by time, ages.",
         ("`timedatectl` and `chronyc tracking` on the host.",),
     ),

@@ -130,8 +130,7 @@ def test_every_playbook_has_its_page_line() -> None:
     """The table in docs/operating names each verb that there is, and no other."""
     text = (ROOT / "docs/operating/playbooks.md").read_text()
     told = set(re.findall(r"^\| `(\w+)\.yml", text, re.MULTILINE))
-    others = {"monitoring"}  # its page is docs/operating/metrics.md
-    assert told - others == {path.stem for path in PLAYBOOKS.glob("*.yml")} - others
+    assert told == {path.stem for path in PLAYBOOKS.glob("*.yml")}
 
 
 def ansible(*words: str) -> subprocess.CompletedProcess[str]:
@@ -164,3 +163,13 @@ def test_lint_of_production() -> None:
 def test_the_inventory_page_is_written_from_the_specs() -> None:
     """Nobody edits the table by hand."""
     assert PAGE.read_text() == page()
+
+
+@pytest.mark.slow
+def test_a_host_that_is_written_twice_is_refused(tmp_path: Path) -> None:
+    """YAML would keep the last one silently."""
+    twice = tmp_path / "hosts.yml"
+    twice.write_text("---\nbrokers:\n  hosts:\n    a0: {ansible_host: h}\n    a0: {}\n")
+    done = ansible("ansible-inventory", "-i", str(twice), "--list")
+    assert done.returncode != 0
+    assert "duplicate mapping key 'a0'" in done.stderr
