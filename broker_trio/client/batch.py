@@ -9,6 +9,7 @@ A piece is stored whole or not at all. The answer names its first offset and eac
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from broker_trio.client.calls import number_of
 from broker_trio.client.message import Outgoing
 from broker_trio.client.receipt import Durability, Receipt
 from broker_trio.model.codes import ResponseCode
@@ -44,20 +45,19 @@ def body_of(piece: Sequence[Outgoing]) -> bytes:
 
 
 def receipt_of(answer: Command, message: Outgoing, queue: MessageQueue, attempt: int) -> Receipt:
-    """What the broker says of one message."""
+    """What the broker says of one message. Raises `RemoteProtocolError` for what is no receipt."""
     ext = answer.ext
-    epoch = ext.get("epoch")
     return Receipt(
         STATUS[answer.code],
         message.message_id,
         str(ext.get("msgId", "")),
         message.topic,
         queue.broker_name,
-        int(ext.get("queueId", queue.queue_id)),
-        int(ext.get("queueOffset", -1)),
+        number_of(answer, "queueId", queue.queue_id),
+        number_of(answer, "queueOffset", -1),
         Durability.of(ext.get("durability")),
         attempt,
-        None if epoch is None else int(epoch),
+        number_of(answer, "epoch", 0) if "epoch" in ext else None,
     )
 
 

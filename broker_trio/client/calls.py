@@ -9,21 +9,23 @@ connection with it: the peer may have lost its power, and the next question conn
 """
 
 from collections.abc import Callable, Collection
-from typing import Any, Final, final
+from typing import Any, Final, TypeVar, final
 
 import anyio
 import msgspec
 
 from broker_trio.client.errors import BrokerRefused, NoAnswer
 from broker_trio.model.codes import RequestCode, ResponseCode
+from broker_trio.model.errors import RemoteProtocolError
 from broker_trio.remoting.client import RemotingClient, Unreachable
 from broker_trio.wire.command import Command, Ext, Serialize
-from broker_trio.wire.headers.base import Header, to_ext
+from broker_trio.wire.headers.base import Header, from_ext, to_ext
 
 TIMEOUT_S: Final = 5.0
 SUCCESS: Final = (ResponseCode.SUCCESS,)
 
 BodyOf = Callable[[Serialize], bytes]
+H = TypeVar("H", bound=Header)
 
 
 def ext_of(header: Header, serialize: Serialize) -> Ext:
@@ -112,6 +114,23 @@ class Calls:
             raise
         self._client.drop_silent(address, began)
         raise NoAnswer(address, f"no answer within {within_s:.3g} s")
+
+
+def answered(answer: Command, header_type: type[H]) -> H:
+    """The typed header of an answer. Raises `RemoteProtocolError` with the field that is wrong."""
+    try:
+        return from_ext(answer.ext, header_type)
+    except msgspec.ValidationError as error:
+        raise RemoteProtocolError(f"an answer without what it must have: {error}") from error
+
+
+def number_of(answer: Command, name: str, default: int) -> int:
+    """A number of an answer. Raises `RemoteProtocolError` where it is none."""
+    told = answer.ext.get(name, default)
+    try:
+        return int(told)
+    except ValueError as error:
+        raise RemoteProtocolError(f"an answer with {name} = {told!r}, no number") from error
 
 
 def request(

@@ -8,6 +8,7 @@
       Unreachable                this address could not be reached (remoting/client.py)
       NoAnswer                   asked, and no answer in time: it may have been carried out
       BrokerRefused              asked, and the answer is no
+      RemoteProtocolError        asked, and the answer is none that the protocol knows
       BatchFailed                a part of a batch was stored and the rest was not
       ClientClosed               the client was left, or not yet entered
 
@@ -19,7 +20,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, Literal
 
 from broker_trio.model.codes import ResponseCode
-from broker_trio.model.errors import BrokerTrioError, ClientError
+from broker_trio.model.errors import BrokerTrioError, ClientError, RemoteProtocolError
 from broker_trio.remoting.client import Unreachable
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ __all__ = [
     "NoAnswer",
     "NoPermission",
     "NoRoute",
+    "RemoteProtocolError",
     "Unreachable",
     "UnsupportedDelay",
 ]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final, NamedTuple, final
 
-from broker_trio.client.calls import BodyOf, Calls
+from broker_trio.client.calls import BodyOf, Calls, answered
 from broker_trio.client.process_queue import PULL_MAX
 from broker_trio.client.routes import read_queues, readable_address
 from broker_trio.client.tag_filter import EVERYTHING, TagFilter
@@ -18,7 +18,6 @@ from broker_trio.model.message import MessageExt, PullSysFlag
 from broker_trio.model.route import MessageQueue, TopicRouteData
 from broker_trio.wire.bodies.client import decode_consumer_list
 from broker_trio.wire.bodies.lock import LockRequest, decode_lock_result, encode_lock_request
-from broker_trio.wire.headers.base import from_ext
 from broker_trio.wire.headers.client import GetConsumerListByGroupRequestHeader
 from broker_trio.wire.headers.offset import (
     GetMaxOffsetRequestHeader,
@@ -90,7 +89,7 @@ class GroupCalls:
         answer = await self._calls.ask(address, code, header, accept=accept)
         if answer.code == ResponseCode.QUERY_NOT_FOUND:
             return None
-        return from_ext(answer.ext, QueryConsumerOffsetResponseHeader).offset
+        return answered(answer, QueryConsumerOffsetResponseHeader).offset
 
     async def commit(self, address: str, queue: MessageQueue, offset: int) -> None:
         """Everything below `offset` is consumed by the group."""
@@ -106,7 +105,7 @@ class GroupCalls:
         """The queue's first offset."""
         header = GetMinOffsetRequestHeader(topic=queue.topic, queue_id=queue.queue_id)
         answer = await self._calls.ask(address, RequestCode.GET_MIN_OFFSET, header)
-        return from_ext(answer.ext, GetMinOffsetResponseHeader).offset
+        return answered(answer, GetMinOffsetResponseHeader).offset
 
     async def bounds(self, address: str, queue: MessageQueue) -> tuple[int, int]:
         """Both: what the queue holds now."""
@@ -116,7 +115,7 @@ class GroupCalls:
         """The offset that the queue's next message will get."""
         header = GetMaxOffsetRequestHeader(topic=queue.topic, queue_id=queue.queue_id)
         answer = await self._calls.ask(address, RequestCode.GET_MAX_OFFSET, header)
-        return from_ext(answer.ext, GetMaxOffsetResponseHeader).offset
+        return answered(answer, GetMaxOffsetResponseHeader).offset
 
     async def offset_of_time(self, address: str, queue: MessageQueue, timestamp_ms: int) -> int:
         """The first message stored at that time (ms since 1970) or later; the end where none is."""
@@ -125,7 +124,7 @@ class GroupCalls:
         )
         code = RequestCode.SEARCH_OFFSET_BY_TIMESTAMP
         answer = await self._calls.ask(address, code, header)
-        return from_ext(answer.ext, SearchOffsetResponseHeader).offset
+        return answered(answer, SearchOffsetResponseHeader).offset
 
     # ---- messages
 
@@ -166,7 +165,7 @@ class GroupCalls:
         answer = await self._calls.ask(
             address, RequestCode.PULL_MESSAGE, header, accept=PULLED, longer_s=wait_ms / 1_000
         )
-        told = from_ext(answer.ext, PullMessageResponseHeader)
+        told = answered(answer, PullMessageResponseHeader)
         found = decode_records(answer.body) if answer.code == ResponseCode.SUCCESS else []
         return Pulled(
             filter.only(found),

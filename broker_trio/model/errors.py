@@ -18,8 +18,13 @@ class ClientError(BrokerTrioError):
     unknown: bool = False
 
 
-class RemoteProtocolError(BrokerTrioError):
-    """The peer's bytes break the format: close the connection, nothing else."""
+class RemoteProtocolError(ClientError):
+    """The peer's bytes break the format: close the connection, nothing else.
+
+    Where they are an answer, what was asked for may have been carried out.
+    """
+
+    unknown = True
 
 
 class LocalProtocolError(BrokerTrioError):

@@ -12,7 +12,7 @@ from broker_trio.client.admin.asking import ask_each
 from broker_trio.client.admin.brokers import Brokers
 from broker_trio.client.admin.offsets import Offsets
 from broker_trio.client.admin.problems import ForeignMessageId, NoSuchMessage
-from broker_trio.client.calls import Calls
+from broker_trio.client.calls import Calls, answered
 from broker_trio.client.codecs import BodyUnreadable
 from broker_trio.client.errors import BrokerRefused
 from broker_trio.client.unpack import unpacked
@@ -21,7 +21,6 @@ from broker_trio.model.errors import RemoteProtocolError
 from broker_trio.model.hosts import decode_message_id
 from broker_trio.model.message import MessageExt, PullSysFlag, SysFlag
 from broker_trio.model.route import MessageQueue
-from broker_trio.wire.headers.base import from_ext
 from broker_trio.wire.headers.pull import PullMessageRequestHeader, PullMessageResponseHeader
 from broker_trio.wire.headers.query import QueryMessageRequestHeader, ViewMessageRequestHeader
 from broker_trio.wire.record import decode_record, decode_records
@@ -152,7 +151,7 @@ class Messages:
             expression_type="TAG",
         )
         answer = await self._calls.ask(address, RequestCode.PULL_MESSAGE, header, accept=PULLED)
-        told = from_ext(answer.ext, PullMessageResponseHeader)
+        told = answered(answer, PullMessageResponseHeader)
         found = decode_records(answer.body) if answer.code == ResponseCode.SUCCESS else []
         at_end = answer.code == ResponseCode.PULL_NOT_FOUND
         shown = found if raw else [inflated(each) for each in found]

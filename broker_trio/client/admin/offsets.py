@@ -15,7 +15,7 @@ from typing import Final, Literal, NamedTuple, final
 from broker_trio.client.admin.asking import ask_each
 from broker_trio.client.admin.brokers import Brokers
 from broker_trio.client.admin.problems import BadPlace
-from broker_trio.client.calls import Calls
+from broker_trio.client.calls import Calls, answered
 from broker_trio.client.errors import NoRoute
 from broker_trio.client.routes import Nameservers, read_queues
 from broker_trio.model.codes import RequestCode, ResponseCode
@@ -31,7 +31,6 @@ from broker_trio.wire.headers.admin import (
     GetConsumeStatsInBrokerRequestHeader,
     GetConsumeStatsRequestHeader,
 )
-from broker_trio.wire.headers.base import from_ext
 from broker_trio.wire.headers.offset import (
     CloneGroupOffsetRequestHeader,
     GetMaxOffsetRequestHeader,
@@ -203,8 +202,8 @@ class Offsets:
             GetMaxOffsetRequestHeader(topic=queue.topic, queue_id=queue.queue_id),
         )
         return (
-            from_ext(low.ext, GetMinOffsetResponseHeader).offset,
-            from_ext(high.ext, GetMaxOffsetResponseHeader).offset,
+            answered(low, GetMinOffsetResponseHeader).offset,
+            answered(high, GetMaxOffsetResponseHeader).offset,
         )
 
     async def at_time(self, queue: MessageQueue, address: str, timestamp_ms: int) -> int:
@@ -213,7 +212,7 @@ class Offsets:
             topic=queue.topic, queue_id=queue.queue_id, timestamp=timestamp_ms
         )
         answer = await self._calls.ask(address, RequestCode.SEARCH_OFFSET_BY_TIMESTAMP, header)
-        return from_ext(answer.ext, SearchOffsetResponseHeader).offset
+        return answered(answer, SearchOffsetResponseHeader).offset
 
     async def committed(self, group: str, queue: MessageQueue, address: str) -> int:
         """The next message that the group will consume, -1 where it committed nothing."""
@@ -231,7 +230,7 @@ class Offsets:
         )
         if answer.code != ResponseCode.SUCCESS:
             return NONE
-        return from_ext(answer.ext, QueryConsumerOffsetResponseHeader).offset
+        return answered(answer, QueryConsumerOffsetResponseHeader).offset
 
     async def commit(self, group: str, queue: MessageQueue, address: str, offset: int) -> None:
         """Everything below `offset` is done with."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import NamedTuple, final
 
 from broker_trio.client.admin.brokers import Brokers
-from broker_trio.client.calls import Calls
+from broker_trio.client.calls import Calls, number_of
 from broker_trio.client.errors import BrokerRefused
 from broker_trio.client.routes import Nameservers
 from broker_trio.model.codes import RequestCode, ResponseCode
@@ -120,12 +120,12 @@ class Statistics:
                     RequestCode.ADD_WRITE_PERM_OF_BROKER,
                     AddWritePermOfBrokerRequestHeader(broker_name=broker_name),
                 )
-                found[address] = int(answer.ext.get("addTopicCount", 0))
+                found[address] = number_of(answer, "addTopicCount", 0)
             else:
                 answer = await self._calls.ask(
                     address,
                     RequestCode.WIPE_WRITE_PERM_OF_BROKER,
                     WipeWritePermOfBrokerRequestHeader(broker_name=broker_name),
                 )
-                found[address] = int(answer.ext.get("wipeTopicCount", 0))
+                found[address] = number_of(answer, "wipeTopicCount", 0)
         return found

@@ -17,7 +17,7 @@ from broker_trio.client.errors import InvalidName
 from broker_trio.client.routes import Nameservers
 from broker_trio.model.codes import RequestCode
 from broker_trio.model.names import TBW102, check_topic, is_dlq, is_retry, is_system_topic
-from broker_trio.model.route import MessageQueue
+from broker_trio.model.route import MessageQueue, TopicRouteData
 from broker_trio.model.topic import TopicConfig
 from broker_trio.wire.bodies.group import decode_group_list
 from broker_trio.wire.bodies.topic_config import (
@@ -76,6 +76,10 @@ class Topics:
             for name in topics
             if not (is_system_topic(name) or is_retry(name) or is_dlq(name) or name in hidden)
         ]
+
+    async def route(self, topic: str) -> TopicRouteData:
+        """Its queues and brokers, as the nameservers tell it now. Raises `NoRoute`."""
+        return await self._nameservers.route(topic)
 
     async def configs(self, topic: str) -> dict[str, TopicConfig]:
         """The topic's configuration on each of its masters, by broker name. Raises `NoRoute`."""

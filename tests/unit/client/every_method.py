@@ -128,6 +128,7 @@ METHODS: dict[str, Call] = {
     "Brokers.masters_of_topic": lambda s: s.admin.brokers.masters_of_topic(TOPIC),
     "Brokers.readable_of_topic": lambda s: s.admin.brokers.readable_of_topic(TOPIC),
     "Topics.names": lambda s: s.admin.topics.names(),
+    "Topics.route": lambda s: s.admin.topics.route(TOPIC),
     "Topics.configs": lambda s: s.admin.topics.configs(TOPIC),
     "Topics.tables": lambda s: s.admin.topics.tables(),
     "Topics.state": lambda s: s.admin.topics.state(TOPIC),

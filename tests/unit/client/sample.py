@@ -6,7 +6,7 @@ they infer.
 # ruff: noqa: T201
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from broker_trio import (
     BatchFailed,
@@ -18,11 +18,17 @@ from broker_trio import (
     Durability,
     InvalidArgument,
     Json,
+    Limits,
     Message,
+    MessageQueue,
     NoAnswer,
+    NoPermission,
     NoRoute,
     Options,
     Receipt,
+    Subscription,
+    SubscriptionGroupConfig,
+    TopicConfig,
     connect,
 )
 from broker_trio.client import blocking
@@ -74,6 +80,8 @@ async def send_carefully(mq: Client, body: bytes) -> Receipt | None:
         print("never sent:", error)
     except NoAnswer as error:
         print("perhaps stored:", error.address)
+    except NoPermission as error:
+        print("ask an operator:", error.want, error.brokers)
     except (NoRoute, BrokerRefused) as error:
         print("not stored:", error, error.retriable)
     return None
@@ -88,6 +96,66 @@ async def consume(mq: Client) -> None:
                 if order.number < 0:
                     message.reject("no such order")
                 handle(message)
+
+
+async def consume_many(mq: Client) -> None:
+    """In many tasks, within bounds of its own."""
+    limits = Limits(messages=100, size=4 << 20)
+    sub: Subscription = mq.subscribe(
+        ["orders", "returns"],
+        group="many",
+        start=datetime(2026, 1, 1, tzinfo=UTC),
+        concurrency=16,
+        prefetch=limits,
+        retries_max=5,
+        on_error="raise",
+    )
+    async with sub as messages:
+        await messages.each(judge)
+
+
+async def judge(message: Delivered) -> None:
+    """Again later, or never."""
+    if message.attempt > 3:
+        message.reject("tried three times")
+    else:
+        message.retry(delay=timedelta(seconds=10))
+
+
+async def pull(mq: Client) -> list[bytes]:
+    """Queues and offsets by hand."""
+    puller = mq.pull("report")
+    found: list[bytes] = []
+    for queue in await puller.queues("orders"):
+        offset: int = await puller.begin_offset(queue, "first")
+        pulled = await puller.pull(queue, offset, wait_s=1.0)
+        found += [message.body for message in pulled.messages]
+        await puller.commit(queue, pulled.next_offset)
+        committed: int | None = await puller.committed(queue)
+        print(committed, pulled.at_end, (await puller.bounds(queue)).end)
+    return found
+
+
+async def administer(mq: Client) -> None:
+    """Topics, groups, offsets, lag, routes, queries, dead letters."""
+    admin = mq.admin
+    await admin.topics.put(TopicConfig("orders", 2, 2))
+    names: list[str] = await admin.topics.names()
+    route = await admin.topics.route("orders")
+    masters: list[str | None] = [broker.master for broker in route.broker_datas]
+    await admin.groups.put(SubscriptionGroupConfig("shop"))
+    lag: int = (await admin.offsets.lag("shop")).messages
+    moves = await admin.offsets.plan_reset("shop", "orders", "first")
+    await admin.offsets.reset("shop", moves)
+    queue = MessageQueue("orders", "broker-a", 0)
+    bodies: list[bytes] = [each.body for each in await admin.messages.by_key("orders", "o-1")]
+    members = await admin.connections.consumers("shop")
+    ids: list[str] = [member.client_id for member in members.members] if members else []
+    for dead in await admin.dead_letters.groups():
+        group: str = dead.group
+        waiting: int = dead.waiting
+        print(group, waiting)
+    print(names, masters, lag, queue, bodies, ids)
 
 
 def handle(message: Delivered) -> None:

@@ -9,8 +9,10 @@ from collections.abc import Callable
 import pytest
 import trio
 
+from broker_trio.client.calls import Calls
 from broker_trio.client.errors import ClientError
 from broker_trio.testing import Options, RocketMQ, open_simulated, run_in_virtual_time
+from broker_trio.wire.command import Command
 
 from .cancelling import cancelled_at
 from .every_method import METHODS, Call, Scene, outcome, public_methods
@@ -107,6 +109,72 @@ async def cancelled_everywhere(scene: Scene, name: str, method: Call) -> None:
         with trio.fail_after(1):
             await scene.mq.send("orders", b"after")
     assert at < 500
+
+
+GARBAGE = (
+    Command(0),
+    Command(0, body=b"\xff no format of ours"),
+    Command(0, body=b'{"a": 1}'),
+    Command(0, body=b"[1]"),
+    Command(0, ext=dict.fromkeys(("queueOffset", "queueId", "epoch", "offset", "minOffset"), "x")),
+)
+
+
+@pytest.mark.parametrize("garbage", GARBAGE, ids=["nothing", "bytes", "other", "list", "words"])
+def test_an_answer_that_is_none_is_a_typed_error(
+    monkeypatch: pytest.MonkeyPatch, garbage: Command
+) -> None:
+    """Whoever answers nonsense costs the caller a `ClientError`; and the client goes on."""
+
+    async def nonsense(*_: object, **__: object) -> Command:
+        await trio.lowlevel.checkpoint()
+        return garbage
+
+    async def scenario(rocketmq: RocketMQ) -> None:
+        async with rocketmq.connect(send_timeout_s=1.0) as mq:
+            scene = await Scene(rocketmq, mq).prepared()
+            with monkeypatch.context() as broken:
+                broken.setattr(Calls, "ask", nonsense)
+                for name, call in METHODS.items():
+                    if name not in WAITS:
+                        await outcome(call, scene)  # anything but a ClientError comes out
+            await trio.sleep(60)
+            assert await outcome(METHODS["Client.send"], scene) is None
+
+    simulated(scenario)
+
+
+@pytest.mark.parametrize("garbage", GARBAGE, ids=["nothing", "bytes", "other", "list", "words"])
+def test_a_subscription_outlives_answers_that_are_none(
+    monkeypatch: pytest.MonkeyPatch, garbage: Command
+) -> None:
+    """Pulls, heartbeats and commits are tried again; nothing is lost."""
+    real = Calls.ask
+
+    async def scenario(rocketmq: RocketMQ) -> None:
+        broken = False
+
+        async def ask(*args: object, **named: object) -> Command:
+            if broken:
+                await trio.sleep(0.1)
+                return garbage
+            return await real(*args, **named)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(Calls, "ask", ask)
+        async with rocketmq.connect() as mq:
+            await mq.send("orders", "before")
+            async with mq.subscribe("orders", group="g", start="first") as messages:
+                async with await anext(messages) as message:
+                    assert message.body == b"before"
+                broken = True
+                await trio.sleep(60)
+                broken = False
+                await mq.send("orders", "after")
+                with trio.fail_after(60):
+                    async with await anext(messages) as message:
+                        assert message.body == b"after"
+
+    simulated(scenario)
 
 
 def test_a_silent_cluster_is_told_as_what_it_is() -> None:
