@@ -46,6 +46,7 @@ import tempfile
 import zipfile
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.rmq_links import current, installed, switch
 
 MODULE = "broker_trio.cli.main"
 PROGRAM = """#!%s/bin/python
@@ -53,14 +54,6 @@ import sys
 from %s import main
 sys.exit(main())
 """
-
-
-def marker_of(folder):
-    try:
-        with open(folder + "/.installed") as marker:
-            return marker.read().strip()
-    except OSError:
-        return ""
 
 
 def unpack(module, bundle, house):
@@ -151,15 +144,6 @@ def install(module, folder):
     os.replace(folder + "/.part", folder + "/.installed")
 
 
-def link(path, target):
-    """Switch a link in one step."""
-    unfinished = path + ".part"
-    if os.path.lexists(unfinished):
-        os.unlink(unfinished)
-    os.symlink(target, unfinished)
-    os.replace(unfinished, path)
-
-
 def main():
     module = AnsibleModule(
         argument_spec={
@@ -173,11 +157,10 @@ def main():
     )
     params = module.params
     root, release = params["root"], params["release"]
-    folder, current = os.path.join(root, release), os.path.join(root, "current")
-    before = os.path.basename(os.readlink(current)) if os.path.islink(current) else ""
-    have = marker_of(folder)
+    folder, before = os.path.join(root, release), current(root)
     result = {"before": before, "changed": False}
     if params["state"] == "installed":
+        have = installed(root, release)
         if not have or (params["digest"] and have != params["digest"]):
             result["changed"] = True
             result["diff"] = {
@@ -186,16 +169,9 @@ def main():
             }
             if not module.check_mode:
                 install(module, folder)
-        module.exit_json(**result)
-    if before != release:
+    elif switch(module, root, release):
         result["changed"] = True
         result["diff"] = {"before": before + "\n", "after": release + "\n"}
-        if not module.check_mode:
-            if not have:
-                module.fail_json(msg="%s is not installed completely" % folder)
-            if before:
-                link(os.path.join(root, "previous"), before)
-            link(current, release)
     module.exit_json(**result)
 
 

@@ -18,6 +18,10 @@ options:
   files: {description: Files that the unit depends on., type: list, elements: path, default: []}
   hashes: {description: sha256 of files that check mode has not written., type: dict, default: {}}
   release: {description: Release that should run., type: str, required: true}
+  root:
+    description: Where releases are installed; with it a restart shows I(release) as current first.
+    type: str
+    default: ''
   state: {description: What to bring about., type: str, choices: [started, restarted, stopped], default: started}
 """
 
@@ -49,6 +53,7 @@ import hashlib
 import os
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.rmq_links import switch
 
 LINES = "20"
 
@@ -104,6 +109,7 @@ def main():
             "files": {"type": "list", "elements": "path", "default": []},
             "hashes": {"type": "dict", "default": {}},
             "release": {"type": "str", "required": True},
+            "root": {"type": "str", "default": ""},
             "state": {
                 "type": "str",
                 "choices": ["started", "restarted", "stopped"],
@@ -128,6 +134,8 @@ def main():
                 module.fail_json(msg="stop %s: %s" % (unit, err.strip()))
     elif params["state"] == "restarted":
         result["changed"] = True
+        if params["root"]:
+            switch(module, params["root"], params["release"])
         if not module.check_mode:
             bring(module, "restart", unit)
     elif not active:

@@ -72,6 +72,7 @@ class Fleet:
     def __init__(self, lab: Lab, bundle: Path, folder: Path) -> None:
         self.lab, self.bundle, self.folder = lab, bundle, folder
         self.variables: dict[str, Any] = {"topics": [{"name": TOPIC, "queues": 4}]}
+        self.host_variables: dict[str, dict[str, Any]] = {}  # by host: a mistake, or a spare's task
         self._number = 0
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -83,7 +84,11 @@ class Fleet:
         shutil.rmtree(place, ignore_errors=True)
         shutil.copytree(ROOT / "inventory/lab/group_vars", place / "group_vars")
         (place / "group_vars/all/test.yml").write_text("---\n" + yaml.safe_dump(self.variables))
-        shutil.copy(self.lab.folder / "hosts.yml", place)
+        hosts = yaml.safe_load((self.lab.folder / "hosts.yml").read_text())
+        for group in hosts["all"]["children"].values():
+            for name in group["hosts"]:
+                group["hosts"][name] |= self.host_variables.get(name, {})
+        (place / "hosts.yml").write_text("---\n" + yaml.safe_dump(hosts))
         return place
 
     def command(self, book: str, *words: str, **extra: object) -> tuple[list[str], dict[str, str]]:
@@ -208,6 +213,7 @@ class Ledger:
             [*PROGRAM, "ledger", "check", str(self.written), str(read), *words, "--json"],
             capture_output=True, text=True, check=False, timeout=COMMAND_SECONDS,
         )  # fmt: skip
+        assert done.stdout, done.stderr
         report: dict[str, Any] = json.loads(done.stdout)
         kept = ("verdict", "attempts", "acknowledged", "failed", "unknown", "rto_s", "causes")
         told = {key: report[key] for key in kept}

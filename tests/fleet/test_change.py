@@ -56,7 +56,7 @@ def test_a_master_without_power_is_replaced_and_comes_back(whole: Fleet) -> None
         began = time.time()
         play = whole.play("failover", pair="broker-a")
         time.sleep(2)
-    report = ledger.judge("failover after power off", "--fault-at", str(off))
+    report = ledger.judge("failover after power off", "--fault-at", str(round(off * 1000)))
     figure(
         "failover",
         client_seconds=report["rto_s"],
@@ -131,11 +131,11 @@ def next_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 tar.add(ROOT / name, name)
     with tarfile.open(packed) as tar:
         tar.extractall(source, filter="data")
-    project = source / "pyproject.toml"
-    lines = project.read_text().splitlines()
-    place = next(n for n, line in enumerate(lines) if line.startswith("version = "))
-    lines[place] = 'version = "0.9.9"'
-    project.write_text("\n".join(lines) + "\n")
+    version = source / "broker_trio/__init__.py"
+    text = version.read_text()
+    changed = re.sub(r'^__version__ = ".*"$', '__version__ = "0.9.9"', text, flags=re.MULTILINE)
+    assert changed != text
+    version.write_text(changed)
     return build_bundle(source, tmp_path_factory.mktemp("next-bundle"))
 
 

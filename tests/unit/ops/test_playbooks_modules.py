@@ -11,6 +11,7 @@ import pytest
 from tests.unit.ops.playbooks import plugin
 
 sys.modules.setdefault("ansible.module_utils.rmq_cli", plugin("module_utils/rmq_cli.py"))
+sys.modules.setdefault("ansible.module_utils.rmq_links", plugin("module_utils/rmq_links.py"))
 cli_module = importlib.import_module("ansible.module_utils.rmq_cli")
 NS = ["10.0.0.1:9876", "10.0.0.2:9876"]
 
@@ -144,3 +145,25 @@ def test_what_a_unit_noted_is_compared_with_what_is_on_disk(tmp_path: Path) -> N
     config.write_text("a = 2\n")
     assert service.wanted([str(config)], "0.1.0-x") != service.noted(str(stamp))
     assert service.noted(str(tmp_path / "none")) == {}
+
+
+def test_a_release_is_shown_only_when_it_is_there_completely(tmp_path: Path) -> None:
+    """`previous` shows what was before; twice is no change; check mode touches nothing."""
+    links = plugin("module_utils/rmq_links.py")
+    for release in ("1", "2"):
+        (tmp_path / release).mkdir()
+    (tmp_path / "1/.installed").write_text("digest\n")
+    played = Played({})
+    assert links.switch(played, str(tmp_path), "1")
+    assert not links.switch(played, str(tmp_path), "1")
+    with pytest.raises(Ended):
+        links.switch(played, str(tmp_path), "2")
+    assert "2 is not installed completely" in played.result["msg"]
+    (tmp_path / "2/.installed").write_text("digest\n")
+    played.check_mode = True
+    assert links.switch(played, str(tmp_path), "2")
+    assert links.current(str(tmp_path)) == "1"
+    played.check_mode = False
+    assert links.switch(played, str(tmp_path), "2")
+    shown = [(tmp_path / name).readlink().name for name in ("current", "previous")]
+    assert shown == ["2", "1"]

@@ -1,0 +1,41 @@
+"""The links that say which release runs, and which ran before."""
+
+import os
+
+
+def link(path, target):
+    """Switch a link in one step."""
+    unfinished = path + ".part"
+    if os.path.lexists(unfinished):
+        os.unlink(unfinished)
+    os.symlink(target, unfinished)
+    os.replace(unfinished, path)
+
+
+def current(root):
+    """The release that `current` shows; empty where there is none."""
+    path = os.path.join(root, "current")
+    return os.path.basename(os.readlink(path)) if os.path.islink(path) else ""
+
+
+def installed(root, release):
+    """The digest that was noted when the release was installed completely, else empty."""
+    try:
+        with open(os.path.join(root, release, ".installed")) as marker:
+            return marker.read().strip()
+    except OSError:
+        return ""
+
+
+def switch(module, root, release):
+    """Show another release, and keep what was shown as `previous`; True where that is a change."""
+    before = current(root)
+    if before == release:
+        return False
+    if not module.check_mode:
+        if not installed(root, release):
+            module.fail_json(msg="%s is not installed completely" % os.path.join(root, release))
+        if before:
+            link(os.path.join(root, "previous"), before)
+        link(os.path.join(root, "current"), release)
+    return True
