@@ -40,7 +40,9 @@ def answered(running: Monitored, board: dict[str, Any]) -> dict[str, Any]:
             span = {"start": f"{now - HISTORY_S}", "end": f"{now}", "step": "1"}
             instant = target.get("instant", False)
             answer = running.ask(
-                "query" if instant else "query_range", query=expr, **({} if instant else span)
+                "query" if instant else "query_range",
+                query=expr,
+                **({"time": f"{now}"} if instant else span),  # one moment for all of a table
             )
             target["result"] = answer["result"]
     return board

@@ -3,6 +3,7 @@
     broker-trio up --nameservers 2 ──▶ /metrics ──▶ prometheus ──▶ queries of panels
       ▲ produce (two topics), consume (one group follows, one has stopped)
     a stand-in page of drill families, because no drill runs here ──▶ prometheus
+    a real node exporter ──▶ prometheus
 
 Scrapes and rules go by the second here, and alerts fire after two, so that a minute shows what an
 hour would.
@@ -51,12 +52,13 @@ READY_S: Final = 60.0
 HISTORY_S: Final = 45.0
 
 
-def prometheus_binary() -> str:
-    found = shutil.which("prometheus")
+def binary(name: str) -> str:
+    """A program of Debian's package of the same name."""
+    found = shutil.which(name)
     if found is None:
         if environ.get("BROKER_TRIO_REQUIRE_INTEROP") == "1":
-            pytest.fail("prometheus is not on PATH (Debian package prometheus)")
-        pytest.skip("prometheus is not on PATH (Debian package prometheus)")
+            pytest.fail(f"{name} is not on PATH (Debian package {name})")
+        pytest.skip(f"{name} is not on PATH (Debian package {name})")
     return found
 
 
@@ -162,8 +164,19 @@ def drill_page() -> Iterator[str]:
         server.server_close()
 
 
+@contextmanager
+def node_exporter(folder: Path) -> Iterator[str]:
+    """Its address."""
+    address = f"127.0.0.1:{free_port()}"
+    command = [binary("prometheus-node-exporter"), f"--web.listen-address={address}"]
+    with child(command, folder / "node_exporter.log"):
+        wait_until_ready(f"http://{address}/")
+        yield address
+
+
 def target(address: str, node_type: str, node_id: str) -> dict[str, Any]:
-    labels = {"cluster": "DefaultCluster", "node_type": node_type, "node_id": node_id}
+    named = {"cluster": "DefaultCluster", "node_type": node_type, "node_id": node_id, "host": "h"}
+    labels = {name: value for name, value in named.items() if value}
     return {"targets": [address], "labels": labels}
 
 
@@ -177,7 +190,7 @@ def targets(told: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def prometheus(folder: Path, told: dict[str, Any], drills: str) -> Iterator[str]:
+def prometheus(folder: Path, told: dict[str, Any], drills: str, node: str) -> Iterator[str]:
     """A Prometheus with our rules; its address."""
     folder.mkdir()
     for path in (ROOT / "grafana/rules").glob("*.yml"):
@@ -186,7 +199,8 @@ def prometheus(folder: Path, told: dict[str, Any], drills: str) -> Iterator[str]
         (folder / path.name).write_text(text)
     (folder / "targets.json").write_text(json.dumps(targets(told)))
     (folder / "drills.json").write_text(json.dumps([target(drills, "drill", "drill")]))
-    found = [("broker-trio", "targets.json"), ("drills", "drills.json")]
+    (folder / "node.json").write_text(json.dumps([target(node, "", "")]))
+    found = [("broker-trio", "targets.json"), ("drills", "drills.json"), ("node", "node.json")]
     jobs = [
         {
             "job_name": name,
@@ -203,7 +217,7 @@ def prometheus(folder: Path, told: dict[str, Any], drills: str) -> Iterator[str]
     file, address = folder / "prometheus.json", f"127.0.0.1:{free_port()}"
     file.write_text(json.dumps(config))
     command = [
-        prometheus_binary(), f"--config.file={file}", f"--storage.tsdb.path={folder}/data",
+        binary("prometheus"), f"--config.file={file}", f"--storage.tsdb.path={folder}/data",
         f"--web.listen-address={address}", "--log.level=warn",
     ]  # fmt: skip
     with child(command, folder / "log"):
@@ -237,7 +251,8 @@ def monitored(folder: Path, history_s: float = HISTORY_S) -> Iterator[Monitored]
         assert process.stdout is not None
         told = json.loads(process.stdout.readline())
         drills = stack.enter_context(drill_page())
-        address = stack.enter_context(prometheus(folder / "prometheus", told, drills))
+        node = stack.enter_context(node_exporter(folder))
+        address = stack.enter_context(prometheus(folder / "prometheus", told, drills, node))
         running = Monitored(told, address)
         for topic in ("orders", "bills"):
             words = ("bench", "produce", topic, "--rate", "50", "--tasks", "4", "--warm-up", "0")
