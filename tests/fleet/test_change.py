@@ -5,16 +5,13 @@ where the pair stays whole nothing failed); how long clients waited is printed a
 """
 
 import re
-import subprocess
-import tarfile
 import time
 from pathlib import Path
 
 import pytest
 
 from broker_trio.cli.lab.faults import Faults
-from tests.fleet.conftest import build_bundle
-from tests.fleet.plays import ROOT, TOPIC, Fleet, figure
+from tests.fleet.plays import TOPIC, Fleet, figure
 
 pytestmark = pytest.mark.fleet
 MEMBERS = {"broker-a0": "broker-a-1", "broker-a1": "broker-a-2"}
@@ -113,30 +110,6 @@ def test_a_slave_is_rebuilt_from_nothing(whole: Fleet) -> None:
         for host, log in zip(MEMBERS, logs, strict=True)
     ]
     assert sizes[0] == sizes[1] != "0\n"
-
-
-@pytest.fixture(scope="session")
-def next_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same program under the next version's name."""
-    source = tmp_path_factory.mktemp("next")
-    listed = ["git", "ls-files", "-co", "--exclude-standard", "--"]
-    names = subprocess.run(
-        [*listed, "broker_trio", "pyproject.toml", "README.md"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    ).stdout.split()  # fmt: skip
-    packed = source / "source.tar"
-    with tarfile.open(packed, "w") as tar:
-        for name in names:
-            if (ROOT / name).exists():
-                tar.add(ROOT / name, name)
-    with tarfile.open(packed) as tar:
-        tar.extractall(source, filter="data")
-    version = source / "broker_trio/__init__.py"
-    text = version.read_text()
-    changed = re.sub(r'^__version__ = ".*"$', '__version__ = "0.9.9"', text, flags=re.MULTILINE)
-    assert changed != text
-    version.write_text(changed)
-    return build_bundle(source, tmp_path_factory.mktemp("next-bundle"))
 
 
 def releases(fleet: Fleet) -> set[str]:
