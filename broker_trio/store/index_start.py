@@ -91,6 +91,8 @@ class IndexStart:
         return begin, Journal(physical_end=-1)
 
     def _drop_unfinished(self) -> None:
+        if self._journal.dropped:  # gone already, perhaps, but not for good: the next journal
+            self._open.touch_folder(INDEX_FOLDER)  # does not name them any more
         for file in [file for file in self._files if file.name in self._journal.dropped]:
             self._files.remove(file)
             self._open.unlink(INDEX_FOLDER, file.path)

@@ -154,6 +154,10 @@ class OpenFiles:
         self._folders.add(folder)
         self.disk.unlink(path)
 
+    def touch_folder(self, folder: str) -> None:
+        """Names in it may not be durable: the next flush sees to it."""
+        self._folders.add(folder)
+
     def remove_folder(self, parent: str, folder: str) -> None:
         """Remove a folder if it is there and empty. Raises `OSError`."""
         self._folders.discard(folder)

@@ -42,6 +42,7 @@ class Trust(NamedTuple):
     clean: bool
     marks_hold: bool
     log_min: int
+    cut_at: int  # the log was cut there since the marks, -1 for never
 
 
 @final
@@ -88,7 +89,7 @@ class QueueStart:
         for topic, next_offsets in deleted.items():
             known.pop(topic, None)
             self._restore_deleted(topic, next_offsets)
-        if self._restore_missing(known):
+        if self._restore_missing(known, trust):
             again_from = 0
         self._table.is_changed = False
         return again_from
@@ -116,8 +117,13 @@ class QueueStart:
         if of_earlier_life or not queue.physical_end:
             queue.begin_at(mark.min_offset)
         queue.min_offset = min(max(queue.min_offset, mark.min_offset), queue.max_offset)
-        self._expected[queue] = mark.max_offset
+        self._expect(queue, mark, trust)
         return lost
+
+    def _expect(self, queue: ConsumeQueue, mark: Mark, trust: Trust) -> None:
+        """Its place, unless that was of a tail that was cut: then it is given again."""
+        if not 0 <= trust.cut_at < mark.physical_end:
+            self._expected[queue] = mark.max_offset
 
     def _restore_deleted(self, topic: str, next_offsets: dict[int, int]) -> None:
         table = self._table
@@ -139,7 +145,7 @@ class QueueStart:
         log_end = self._marks.deleted_ends.get(topic, self._marks.physical_end)
         table.bury(topic, Deleted(next_offsets, log_end))
 
-    def _restore_missing(self, known: dict[str, dict[int, Mark]]) -> bool:
+    def _restore_missing(self, known: dict[str, dict[int, Mark]], trust: Trust) -> bool:
         """Queues that were known and have no files; whether any of them ever had a message."""
         lost = False
         for topic, queues in known.items():
@@ -147,7 +153,7 @@ class QueueStart:
                 had_messages = mark.physical_end > 0
                 begin = mark.min_offset if had_messages else mark.max_offset
                 queue = self._table.add(self._table.new(topic, queue_id, begin))
-                self._expected[queue] = mark.max_offset
+                self._expect(queue, mark, trust)
                 lost = lost or had_messages
         return lost
 

@@ -242,16 +242,18 @@ class ConsumeQueues:
         clean: bool = False,
         marks_hold: bool = True,
         log_min: int = 0,
+        cut_at: int = -1,
     ) -> int:
         """Find every queue's end; returns the physical offset from which to dispatch again.
 
         `durable`: every unit of a record before it was on disk once (`watermarks.py`, or where
         Apache's rules begin). `clean`: the last stop was one and the log ends at `durable`.
-        `marks_hold`: nobody else wrote to this store since we did. `log_min`: where the log begins;
-        what a queue lost before it cannot come again, and leaves no hole. The result is below
-        `durable` where a queue lost units, `log_min` where it lost all. Blocks; raises `OSError`.
+        `marks_hold`: nobody else wrote to this store since we did. `cut_at`: where the log was cut
+        since, -1 for never. `log_min`: where the log begins; what a queue lost before it cannot
+        come again, and leaves no hole. The result is below `durable` where a queue lost units,
+        `log_min` where it lost all. Blocks; raises `OSError`.
         """
-        again_from = self._start.recover(Trust(durable, clean, marks_hold, log_min), check)
+        again_from = self._start.recover(Trust(durable, clean, marks_hold, log_min, cut_at), check)
         again_from = max(again_from, log_min)
         self.min_physical = self._start.min_physical
         self._next.clear()

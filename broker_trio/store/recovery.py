@@ -88,6 +88,7 @@ class Recovery:
         self.progress = scans.Progress()
         self._full: OSError | None = None
         self._end, self._was_cut = 0, False
+        self._was_marked_cut = False  # by a replica, or by the recovery before
         self._newest: Entry | None = None
 
     async def run(self) -> Recovered:
@@ -195,8 +196,15 @@ class Recovery:
             clean=facts.clean and ours and at_end,
             marks_hold=ours,
             log_min=facts.min_offset,
+            cut_at=-1 if facts.marks is None else facts.marks.truncated_at,
         )
         index_from = self._index.recover(begin.index_from, clean=facts.clean, marks_hold=ours)
+        self._was_marked_cut = facts.marks is not None and facts.marks.truncated_at >= 0
+        if (
+            self._was_marked_cut and index_from > begin.index_from
+        ):  # it may know what was cut, not what came
+            self._index.truncate(begin.index_from)
+            index_from = begin.index_from
         await trio.lowlevel.checkpoint()
         scan_from = min(begin.scan_from, queues_from)
         if index_from < scan_from:
@@ -312,7 +320,7 @@ class Recovery:
         May be called again after an `OSError`. Nothing may have been appended.
         """
         self._index.truncate(self._end)
-        await self._queues.flush()
+        await self._queues.flush(marks=self._was_marked_cut)
         await self._index.flush()
         return await self._record()
 

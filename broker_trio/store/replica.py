@@ -252,6 +252,7 @@ class Replica:
     async def cut(self, physical_end: int) -> str:
         """End the log there, the tail in a side file; the file's path, empty where nothing was cut.
 
+        Cancelled: nothing is cut, or all of it is.
         Raises `OSError` or `Refused` for a full disk, before anything changed; `StoreFailed`.
         """
         end = self._log.max_offset
@@ -266,7 +267,8 @@ class Replica:
             self._cut_derived(physical_end)
             self._log.cut(physical_end, newest)
 
-        await self._carry_out(physical_end, newest, change)
+        with trio.CancelScope(shield=True):  # half a cut would leave a bound behind the log's end
+            await self._carry_out(physical_end, newest, change)
         log.warning("replica.cut", end=physical_end, bytes=end - physical_end, saved=path)
         return path
 
@@ -279,9 +281,10 @@ class Replica:
             self._log.begin_at(physical_offset)
 
         dropped = self._log.max_offset - self._log.min_offset
-        await self._carry_out(0, None, change)
-        self._dispatcher.open_at(physical_offset, 0)
-        await self._durability.begun_at(physical_offset)
+        with trio.CancelScope(shield=True):
+            await self._carry_out(0, None, change)
+            self._dispatcher.open_at(physical_offset, 0)
+            await self._durability.begun_at(physical_offset)
         log.warning("replica.begins_anew", begin=physical_offset, dropped_bytes=dropped)
 
     async def _carry_out(
@@ -305,7 +308,7 @@ class Replica:
         self._store.queues.assigned(self._dispatcher.pending)
 
     async def _flush_derived(self) -> None:
-        await self._store.queues.flush()
+        await self._store.queues.flush(marks=True)  # the old ones name places of what was cut
         await self._store.index.flush()
 
     async def _last_before(self, physical_end: int) -> Entry | None:

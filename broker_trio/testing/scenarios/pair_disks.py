@@ -59,7 +59,7 @@ async def pair_full(world: World, *, plant: Plant = sound) -> Verdict:
             name = run.master() if chance(rng, 0.5) else rng.choice(pair.broker_names)
             disk = pair.node(name).disk
             pair.fault("full", name)
-            disk.capacity_bytes = disk.used_bytes + rng.choice((0, 4 * KIB, 64 * KIB))
+            disk.capacity_bytes = disk.used_bytes + rng.choice((512, 4 * KIB, 64 * KIB))
             await trio.sleep(rng.choice((1.0, 5.0)))
             if chance(rng, 0.3):
                 await run.down(name, power=False)
