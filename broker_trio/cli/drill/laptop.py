@@ -214,11 +214,9 @@ class Laptop:
         home = shlex.quote(str(self.home))
         key, kept = (shlex.quote(str(self.home / name)) for name in (KEY, KEY + BESIDE))
         return (
-            "for each in /proc/[0-9]*; do\n"
-            f'  if tr "\\0" " " < $each/cmdline 2>/dev/null |'
-            f' grep -qF -- "--config "{home}/; then\n'
-            "    kill -CONT ${each#/proc/}\n"
-            "  fi\n"
+            f"for each in $(grep -lF -- {home}/ /proc/[0-9]*/cmdline 2>/dev/null); do\n"
+            "  each=${each#/proc/}\n"
+            "  kill -CONT ${each%/cmdline} 2>/dev/null\n"
             "done\n"
             f"if [ -e {kept} ]; then mv {kept} {key}; fi\n"
         )

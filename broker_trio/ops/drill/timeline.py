@@ -2,12 +2,13 @@
 
     T0 fault       something was broken            T5 served     sends go well again, and stay so
     T1 noticed     the first send that failed      T6 healed     the fault was undone
-    T2 decided     somebody began to act           T7 back       who was hit answers again
+    T2 decided     somebody began to act           T7 back       who was silent answers again
     T3 owned       a replica owns                  T8 caught up  both copies count, everywhere seen
     T4 routed      every nameserver that answers shows it
 
-Not every drill has all of them: nobody decides anything when a nameserver is lost. T3 and T4 are
-told where another replica took over.
+T5 is the first acknowledgement from T1 on that five quiet seconds follow; where no send failed it
+is T0. Not every drill has all of them: nobody decides anything when a nameserver is lost. T3 and T4
+are told where another replica took over.
 """
 
 from collections.abc import Iterable, Sequence
@@ -44,13 +45,14 @@ def timeline(
     if fault is not None:
         new = _owner_after(run, samples, fault)
         healed = first_mark(marks, "healed", fault)
+        noticed = _noticed(evidence.writers.values(), fault)
         moments = [
             fault,
-            _noticed(evidence.writers.values(), fault),
+            noticed,
             first_mark(marks, "decided", fault),
             new.at_ms if new else None,
             _routed(run, samples, new),
-            served_ms(evidence, fault),
+            fault if noticed is None else served_ms(evidence, noticed),
             healed,
             _back(samples, fault, healed),
             _last_mark(marks, "whole", healed),

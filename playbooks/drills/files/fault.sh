@@ -100,7 +100,10 @@ cut)
 fill)
     file=$1/.drill-fill
     note filled "$file"
-    fallocate --length "$(df --output=avail --block-size=1 "$1" | tail -n 1)" "$file"
+    room=$(df --output=avail --block-size=1M "$1" | tail -n 1)
+    for less in 1 16 64; do # who writes here takes some meanwhile; the rest is filled byte by byte
+        fallocate --length "$((room - less))M" "$file" 2>/dev/null && break
+    done
     cat /dev/zero >"$file.rest" 2>/dev/null || true
     now
     ;;

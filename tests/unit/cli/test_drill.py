@@ -1,0 +1,136 @@
+"""Drills at the command line: names, usage, the processes of an `up`, and healing without us."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from broker_trio.cli.drill import folders, laptop
+from broker_trio.cli.failures import Failure
+from broker_trio.cli.main import cli
+from broker_trio.ops.drill.catalogue import DRILLS
+from tests.unit.ops.drills import Made, run_of
+
+SLEEP = "import time; time.sleep(600)"
+DEADLINE_S = 60.0
+
+
+def test_the_list_has_every_drill_and_says_where() -> None:
+    """For programs with their steps; those that take root name their playbook."""
+    told = json.loads(CliRunner().invoke(cli, ["drill", "list", "--json"]).stdout)
+    assert [one["name"] for one in told] == [drill.name for drill in DRILLS]
+    rooted = {one["name"] for one in told if one["laptop"]}
+    assert rooted == {
+        "power_off", "cut_pair", "isolate_master", "disk_full", "slow_disk",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run"], "which drill?"),
+        (["run", "no-such"], "no drill 'no-such'"),
+        (["run", "wrong-key", "--human"], "leaves a person nothing to do"),
+        (["run", "kill-master", "--grafana", "http://127.0.0.1:1"], "go together"),
+    ],
+)
+def test_wrong_usage_is_told(words: list[str], said: str) -> None:
+    """Exit code 2, before anything is looked at."""
+    done = CliRunner().invoke(cli, ["drill", *words])
+    assert done.exit_code == 2
+    assert said in done.output
+
+
+def make_folder(tmp_path: Path, made: Made) -> Path:
+    """A drill's folder without ledgers, as a killed one leaves it."""
+    folder = folders.make_folder(tmp_path, made.run)
+    (folder / "marks.jsonl").write_bytes(b'{"at_ms":1,"name":"steady"}\n{"at_m')
+    return folder
+
+
+def test_a_report_of_a_killed_drill_is_inconclusive(tmp_path: Path) -> None:
+    """Nothing was proved; the page is there all the same, and the metrics beside it."""
+    folder = make_folder(tmp_path, Made())
+    done = CliRunner().invoke(cli, ["drill", "report", str(folder)])
+    assert done.exit_code == 5, done.output
+    assert "INCONCLUSIVE" in done.output
+    assert "nothing was proved" in (folder / "report.html").read_text()
+    assert "brokertrio_drill_rpo_messages" in (tmp_path / "broker-trio-drills.prom").read_text()
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    """With the file that is missing."""
+    with pytest.raises(Failure, match=r"run\.json"):
+        folders.load(tmp_path)
+    folders.make_folder(tmp_path / "x", run_of())
+    with pytest.raises(Failure, match="exists"):
+        folders.make_folder(tmp_path / "x", run_of())
+
+
+def test_only_one_drill_at_a_time(tmp_path: Path) -> None:
+    """The second one hears who holds the lock."""
+    lock = tmp_path / "drill.lock"
+    with folders.alone(lock) as first, folders.alone(lock) as second:
+        assert first == ""
+        assert "another drill runs, pid" in second
+    with folders.alone(lock) as again:
+        assert again == ""
+
+
+@pytest.fixture
+def replica(tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """A process that looks like a child of an `up` in tmp_path/up."""
+    folder = tmp_path / "up" / "broker-a-2"
+    folder.mkdir(parents=True)
+    config = folder / "config.toml"
+    config.write_text('broker_name = "broker-a"\n[replication]\nreplica_id = 2\n')
+    command = [
+        sys.executable, "-c", SLEEP, "broker_trio", "broker", "--config", str(config), "--child",
+    ]  # fmt: skip
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL) as process:
+        yield process
+        process.kill()
+
+
+def state_of(pid: int) -> str:
+    """One letter, as the kernel has it: T is stopped."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def wait_for_state(pid: int, letters: str) -> None:
+    end = time.monotonic() + DEADLINE_S
+    while state_of(pid) not in letters:
+        assert time.monotonic() < end, state_of(pid)
+        time.sleep(0.005)
+
+
+@pytest.mark.slow
+def test_what_heals_without_us_wakes_everybody_and_puts_the_key_back(
+    tmp_path: Path, replica: "subprocess.Popen[bytes]"
+) -> None:
+    """The script that is started before the fault, run alone; twice does no harm."""
+    home = tmp_path / "up"
+    (found,) = [c for c in laptop.children() if c.folder.parent == home]
+    assert (found.who, found.kind, found.pid) == ("broker-a/2", "broker", replica.pid)
+    assert laptop.find_home(home) == home
+    (home / "pair.key").write_text("wrong")
+    (home / "pair.key.drill").write_text("right")
+    replica.send_signal(signal.SIGSTOP)
+    wait_for_state(replica.pid, "T")
+    script = laptop.Laptop(home, run_of()).revert_script()
+    for _ in range(2):
+        subprocess.run(["sh", "-c", script], check=True, timeout=DEADLINE_S)
+        wait_for_state(replica.pid, "SR")
+        assert (home / "pair.key").read_text() == "right"
+
+
+def test_a_folder_without_an_up_is_told(tmp_path: Path) -> None:
+    """With the command that starts one."""
+    with pytest.raises(Failure, match="no `broker-trio up` runs in"):
+        laptop.find_home(tmp_path)
