@@ -39,6 +39,8 @@ Hook = Callable[[str, Command], Command | None]
 Args = TypeVarTuple("Args")
 
 LOST_MAX: Final = 1_024  # addresses that were lost and did not come back
+OWN: Final = (Exception, KeyboardInterrupt, SystemExit)
+"""What a program raises; everything else is a cancellation, which belongs to its scope."""
 
 
 @final
@@ -123,7 +125,7 @@ class Session:
         finally:
             self.events.close()
             self._shield.cancel()
-            if isinstance(error, Exception):  # the program's own: as it is, in no group
+            if isinstance(error, OWN):  # the program's own: as it is, in no group
                 kind = error = trace = None
             swallowed = await self._outer.__aexit__(kind, error, trace)
         return swallowed if error is not None else False

@@ -31,7 +31,7 @@ from broker_trio.client.offsets import Offsets
 from broker_trio.client.ordered import LockKeeper
 from broker_trio.client.process_queue import ProcessQueue
 from broker_trio.client.rebalance import change
-from broker_trio.client.session import Session
+from broker_trio.client.session import OWN, Session
 from broker_trio.model.names import is_retry
 from broker_trio.model.route import MessageQueue
 from broker_trio.wire.bodies.heartbeat import ConsumerData
@@ -275,11 +275,12 @@ class Subscription:
         trace: TracebackType | None,
     ) -> bool | None:
         """A body's own exception passes as it is; a cancellation goes to whom it belongs."""
-        ours = error is None or isinstance(error, Exception)
+        ours = error is None or isinstance(error, OWN)
         swallowed: bool | None = False
         try:
             try:
-                await self._stop(drain=ours and self._entered)
+                calm = error is None or isinstance(error, Exception)
+                await self._stop(drain=calm and self._entered)
             finally:
                 with anyio.move_on_after(self._session.options.leave_timeout_s, shield=True):
                     await self._say_goodbye()

@@ -75,6 +75,31 @@ def test_an_exception_of_the_program_comes_out_as_it_is() -> None:
     simulate(21, scenario)
 
 
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+def test_ctrl_c_in_a_handler_comes_out_as_it_is(kind: type[BaseException]) -> None:
+    """In no group; the group is left at once, and what was in hand comes to the next member."""
+
+    async def scenario(world: World) -> None:
+        cluster = Cluster(world)
+        await cluster.start()
+        await send(cluster, ["m0"])
+        began = trio.current_time()
+        with pytest.raises(kind):  # noqa: PT012
+            async with (
+                client(cluster, "c1") as mq,
+                mq.subscribe(TOPIC, group="g", start="first") as sub,
+            ):
+                async for message in sub:
+                    async with message:
+                        raise kind
+        assert trio.current_time() - began < 5.0
+        again = await Member(cluster, "c2", start="first").joined()
+        await until(lambda: [each[3] for each in again.got] == ["m0"], 60)
+        await again.stop()
+
+    simulate(22, scenario)
+
+
 def test_one_client_is_one_member() -> None:
     """A second subscription in the same group is refused; after leaving, the group is free."""
 

@@ -107,6 +107,21 @@ def test_an_exception_of_the_program_comes_out_as_it_is(net: FakeNet, backend: s
     assert net.open == set()
 
 
+@pytest.mark.parametrize("backend", ["trio", "asyncio"])
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+def test_ctrl_c_comes_out_as_it_is(net: FakeNet, backend: str, kind: type[BaseException]):
+    """Not in a group: the shell sees an interrupt, or what `sys.exit` was told."""
+
+    async def main() -> None:
+        async with net.client() as mq:
+            await mq.send("t", b"x")
+            raise kind
+
+    with pytest.raises(kind):
+        anyio.run(main, backend=backend)
+    assert net.open == set()
+
+
 async def test_nothing_is_asked_before_the_first_use(net: FakeNet):
     """A program starts although nobody is there yet."""
     net.mood = dict.fromkeys([*net.nameservers, *net.brokers.values()], DOWN)
