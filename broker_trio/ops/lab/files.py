@@ -86,7 +86,7 @@ def ssh_config(plan: Plan, folder: str, connect: str) -> str:
         f"  ProxyCommand {connect} %h %p\n"
         "  ProxyUseFdpass yes\n"
         "  ServerAliveInterval 5\n"
-        "  ServerAliveCountMax 3\n"
+        "  ServerAliveCountMax 12\n"
         "  LogLevel ERROR\n"
     )
 
