@@ -133,6 +133,7 @@ def _traffic(parts: Observable) -> Iterator[Sample]:
     receipts = stats.receipts
     waiting = parts.store.flush_waiting_count
     yield sample("rocketmq_processor_watermark", waiting, "async_put")
+    yield sample("brokertrio_request_wait_seconds", parts.store.flush_oldest_wait_s, "async_put")
     for durability, count in (
         ("memory", receipts.memory),
         ("disk", receipts.disk),

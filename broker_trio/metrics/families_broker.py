@@ -189,6 +189,24 @@ NATIVE_FAMILIES: Final = (
     _later("rocketmq_pop_revive_latency", _G, "How late revival is.", ("queue_id",)),
     _later("rocketmq_pop_checkpoint_buffer_size", _G, "Checkpoints kept in memory."),
     _later("rocketmq_pop_offset_buffer_size", _G, "Offsets kept in memory."),
+    _later(
+        "rocketmq_pop_revive_in_message_total",
+        _C,
+        "Checkpoints and acks stored.",
+        ("consumer_group", "topic", "revive_message_type", "put_status"),
+    ),
+    _later(
+        "rocketmq_pop_revive_out_message_total",
+        _C,
+        "Checkpoints and acks taken.",
+        ("consumer_group", "topic", "queue_id", "revive_message_type"),
+    ),
+    _later(
+        "rocketmq_pop_revive_retry_messages_total",
+        _C,
+        "Messages given out again.",
+        ("consumer_group", "topic", "put_status"),
+    ),
 )
 
 BROKER_FAMILIES: Final = (
@@ -284,10 +302,10 @@ BROKER_FAMILIES: Final = (
     Family(
         "brokertrio_request_wait_seconds",
         _G,
-        "Age of the oldest request that waits.",
+        "Age of the oldest send that waits: for a second copy (send), for the disk (async_put).",
         ("processor",),
         "seconds",
-        status=_LATER,
+        known=(("send",), ("async_put",)),
     ),
     Family(
         "brokertrio_receipts_total",

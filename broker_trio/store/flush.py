@@ -108,6 +108,14 @@ class Flusher:
         """Messages that wait."""
         return sum([waiter.messages for waiter in self._waiters])
 
+    @property
+    def oldest_wait_s(self) -> float:
+        """How long the first of them has waited; 0 where nobody does."""
+        if not self._waiters:
+            return 0.0
+        left_s = self._waiters[0].deadline - self._clock.monotonic()
+        return max(0.0, self._config.flush_timeout_ms / 1000 - left_s)
+
     # -- working ----------------------------------------------------------------------------------
 
     async def run(self) -> None:

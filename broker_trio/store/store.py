@@ -220,6 +220,11 @@ class Store:
         """Sends that wait for their fsync."""
         return self._flusher.waiting_count
 
+    @property
+    def flush_oldest_wait_s(self) -> float:
+        """How long the first of them has waited."""
+        return self._flusher.oldest_wait_s
+
     # -- running ----------------------------------------------------------------------------------
 
     async def run(

@@ -95,6 +95,7 @@ COMPAT: Final = (
     _runtime("remain_howmanydata_toflush", "rocketmq_storage_flush_behind_bytes"),
     _runtime("send_threadpoolqueue_size", 'rocketmq_processor_watermark{processor="send"}'),
     _runtime("pull_threadpoolqueue_size", 'rocketmq_processor_watermark{processor="pull"}'),
+    _runtime("send_threadpoolqueue_headwait_timemills", "1000 * brokertrio_request_wait_seconds"),
     _runtime("query_threadpoolqueue_size", 'rocketmq_processor_watermark{processor="query_message"}'),
     *[_pmdt(*one) for one in PMDT],
 )  # fmt: skip

@@ -131,6 +131,8 @@ def compat_tests() -> str:
         (f'brokertrio_commitlog_offset_bytes{{{base},end="max"}}', "9x20"),
         (f'rocketmq_storage_dispatch_behind_bytes{{{base}}}', "4x20"),
         (f'rocketmq_storage_flush_behind_bytes{{{base}}}', "6x20"),
+        (f'brokertrio_request_wait_seconds{{{base},processor="send"}}', "0.5x20"),
+        (f'brokertrio_request_wait_seconds{{{base},processor="async_put"}}', "0x20"),
         *[(f'rocketmq_processor_watermark{{{base},processor="{p}"}}', "8x20") for p in ("send", "pull", "query_message")],
         *[(f'brokertrio_store_put_duration_seconds_bucket{{{base},le="{le}"}}', f"0+{count}x20") for count, le in enumerate(("0.0005", "0.01", "0.05", "0.1", "0.25", "1", "2.5", "5", "10"), 1)],
     ]  # fmt: skip
@@ -148,6 +150,7 @@ def compat_tests() -> str:
         "rocketmq_brokeruntime_commitlog_maxoffset": 9,
         "rocketmq_brokeruntime_dispatch_behind_bytes": 4,
         "rocketmq_brokeruntime_remain_howmanydata_toflush": 6,
+        "rocketmq_brokeruntime_send_threadpoolqueue_headwait_timemills": 500,
     }  # fmt: skip
     lines = [NOTE, "rule_files: [../rules/recording.yml, ../rules/compat_exporter.yml]\n"]
     lines += [

@@ -398,6 +398,9 @@ async def in_order(world: World) -> None:
     await trio.sleep(2.0)
     assert rig.told.outcomes[Outcome.OK] == len(rig.journal.sent) > 100
     assert master.replication.acks.waiting_count == 0
+    waits = master.replication.acks.waits_s  # what the metric shows of them
+    assert waits.count == len(rig.journal.sent)
+    assert 0.5 < waits.total / waits.count < 1.5
 
 
 def test_a_slow_wire_delays_answers_and_loses_none():

@@ -160,6 +160,10 @@ class Acks:
         """How many more may wait."""
         return WAITERS_MAX - self.waiting_count
 
+    def oldest_wait_s(self, now: float) -> float:
+        """How long the first of those who wait has waited; 0 where nobody does."""
+        return now - self._waiters[0].began if self._waiters else 0.0
+
     def wait(self, end: int, done: Done) -> None:
         """Call `done` once, later: when `end` is confirmed, or at the deadline of this mode."""
         self.wait_run(end, 1, 1, lambda outcome, _: done(outcome))

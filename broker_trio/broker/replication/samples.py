@@ -15,6 +15,8 @@ def pair_samples(pairing: Pairing, log_end: int, now: float, wall_ms: int) -> It
     yield sample("brokertrio_may_write", float(role.may_write(now) is None))
     yield sample("brokertrio_copies_min", role.min_copies)
     yield sample("brokertrio_role_changes_total", role.changes)
+    waited_s = replication.acks.oldest_wait_s(now)
+    yield sample("brokertrio_request_wait_seconds", waited_s, "send")
     yield from _counters(pairing)
     followers = list(replication.followers.table.values())
     if role.leads:

@@ -114,8 +114,10 @@ async def test_a_hung_disk_times_out(autojump_clock: object) -> None:
         rig.wait_for("a", rig.put(100))
         await trio.sleep(1)
         rig.wait_for("b", rig.put(100))
+        assert rig.flusher.oldest_wait_s == 1.0
         await trio.sleep(4.5)
         assert rig.told == [("a", False)]
+        assert rig.flusher.oldest_wait_s == 4.5  # the first has been told
         rig.disk.resume()
         await rig.flusher.wait_flushed(200)
         assert trio.current_time() - begun < 6
