@@ -41,6 +41,7 @@ from broker_trio.cli.lab.processes import (
     remove_group,
     run,
     wait_until,
+    weigh,
 )
 from broker_trio.cli.lab.ready import wait_for_ssh
 from broker_trio.ops.lab import files, network
@@ -56,6 +57,7 @@ MOUNTS: Final = "/run/lab"  # in the lab's own /run
 GROUP: Final = "broker-trio-lab"
 BOOT_TIMEOUT_S: Final = 300.0  # a machine that is busy with other things takes its time
 CLEAN_TIMEOUT_S: Final = 100.0  # a unit has 90 s to stop
+ALL_LABS_WEIGH: Final = 64  # processes: more than a machine has hosts to boot
 CONSOLE_LINES: Final = 5
 MKFS: Final = ("mkfs.ext4", "-q", "-m0", "-E", "lazy_itable_init=1,nodiscard", "-J", "size=16")
 
@@ -361,6 +363,8 @@ class Lab:
         folder, groups = self._files(host), self.groups(host)
         for group in groups:
             group.mkdir(parents=True, exist_ok=True)
+            weigh(group.parent, len(plan.hosts))
+            weigh(group.parent.parent, ALL_LABS_WEIGH)
         place = f"{MOUNTS}/{host.name}"
         parts = parts_of(host)
         volumes = {v.path: f"{place}/{p}" for v, p in zip(host.volumes, parts[1:], strict=True)}

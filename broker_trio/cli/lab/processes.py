@@ -112,6 +112,13 @@ def loops_of(folder: Path) -> list[str]:
     return [path for path in found if path.startswith(f"{folder}/")]
 
 
+def weigh(group: Path, processes: int) -> None:
+    """Let a control group have the processors' time of so many busy processes, not of one."""
+    for name, one, most in (("cpu.shares", 1_024, 1 << 18), ("cpu.weight", 100, 10_000)):
+        if (group / name).exists():
+            (group / name).write_text(str(min(most, one * processes)))
+
+
 def remove_group(group: Path) -> None:
     """A control group with those below it; the one above it, too, when it is empty."""
     for folder, _, _ in os.walk(group, topdown=False):

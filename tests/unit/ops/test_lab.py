@@ -1,8 +1,11 @@
 """The lab's decisions: which hosts, what a cut takes away, what is written into a host."""
 
+from pathlib import Path
+
 import msgspec
 import pytest
 
+from broker_trio.cli.lab.processes import weigh
 from broker_trio.ops.lab import files, network
 from broker_trio.ops.lab.base import HOST_PACKAGES, debootstrap_command, recipe_text
 from broker_trio.ops.lab.network import Way
@@ -171,3 +174,18 @@ def test_the_base_is_named_by_all_that_is_in_it() -> None:
     command = debootstrap_command("/cache/base")
     assert command[-2:] == ["bookworm", "/cache/base"]
     assert debootstrap_command("/cache/base", "URL")[-1] == "URL"
+
+
+def test_a_group_weighs_as_many_processes_as_it_is_told(tmp_path: Path) -> None:
+    """In either version of control groups, up to its limit; what has no processor files is left."""
+    (tmp_path / "cpu.shares").write_text("1024")
+    weigh(tmp_path, 8)
+    assert (tmp_path / "cpu.shares").read_text() == "8192"
+    (tmp_path / "cpu.weight").write_text("100")
+    weigh(tmp_path, 4_000)
+    assert (tmp_path / "cpu.weight").read_text() == "10000"
+    assert (tmp_path / "cpu.shares").read_text() == str(1 << 18)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    weigh(empty, 8)
+    assert list(empty.iterdir()) == []
