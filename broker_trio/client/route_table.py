@@ -5,7 +5,8 @@
     poll: each 30 s, and soon after a connection was lost ──▶ every kept topic again
 
 A kept route is dropped only when every nameserver says that the topic is unknown. While none
-answers, or only some and they do not know it, the client goes on with what it has.
+answers, or only some and they do not know it, the client goes on with what it has; nor is it
+dropped within `DOUBT_S` after all of them were silent: brokers register anew one by one.
 """
 
 from collections.abc import Callable
@@ -34,6 +35,7 @@ from broker_trio.remoting.client import Unreachable
 
 NEW_TOPIC_S: Final = 2.0
 NEW_TOPIC_LOOK_S: Final = 0.1
+DOUBT_S: Final = 30.0  # a broker registers each 25 s
 POLL_AFTER_LOSS_S: Final = 1.0  # at most so often for lost connections
 Watcher = Callable[[TopicRouteData], None]
 
@@ -71,6 +73,7 @@ class RouteTable:
         self._questions: dict[tuple[str, bool], _Question] = {}
         self.on_change: Callable[[], None] = lambda: None  # after any route changed
         self._lost = False  # whether no nameserver answered the last time
+        self._doubted_until = float("-inf")  # they are back, and may not know everything yet
         self._wake = anyio.Event()
 
     # ---- what is known
@@ -237,15 +240,24 @@ class RouteTable:
             return kept
         except NoRoute as error:
             if kept is not None and not kept.template:
-                if not error.certain:
+                if not error.certain or self._doubtful():
                     return kept
                 self._forget(topic, error.why)
             if not for_send:
                 raise
             route = await self._nameservers.route_for_send(topic)
             template = True
+        new = Routed(topic, route, template=template)
+        if kept is not None and kept.masters.keys() - new.masters.keys() and self._doubtful():
+            return kept
         self._note_answer()
-        return self._keep(topic, Routed(topic, route, template=template))
+        return self._keep(topic, new)
+
+    def _doubtful(self) -> bool:
+        """Whether nameservers that answer may have been away until just now."""
+        if self._lost:
+            self._note_answer()
+        return anyio.current_time() < self._doubted_until
 
     def _keep(self, topic: str, new: Routed) -> Routed:
         old = self._kept.get(topic)
@@ -281,4 +293,5 @@ class RouteTable:
     def _note_answer(self) -> None:
         if self._lost:
             self._lost = False
+            self._doubted_until = anyio.current_time() + DOUBT_S
             self._events.emit(NameserversBack(self._nameservers.answered))

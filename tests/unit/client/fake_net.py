@@ -130,9 +130,13 @@ class FakeNet:
             return self._nameserver(address, command)
         return self._broker(address, command)
 
+    def _id(self, name: str, nameserver: str) -> int:
+        """1 where no nameserver, or not this one (`name@nameserver`), knows it as the master."""
+        return int(bool({name, f"{name}@{nameserver}"} & {*self.headless}))
+
     def _nameserver(self, address: str, command: Command) -> Command:
         datas = [
-            BrokerData("c", name, {int(name in self.headless): at}, None, name in self.acting)
+            BrokerData("c", name, {self._id(name, address): at}, None, name in self.acting)
             for name, at in self.brokers.items()
         ]
         if command.code == RequestCode.GET_BROKER_CLUSTER_INFO:

@@ -97,6 +97,36 @@ async def test_a_route_is_dropped_when_all_say_that_it_is_gone(net: FakeNet):
     ]
 
 
+async def test_nameservers_that_were_all_away_are_doubted_for_a_while(
+    net: FakeNet, autojump_clock: object
+):
+    """They answer again before the brokers registered anew: the kept route stays, for 30 s."""
+    async with net.client() as mq:
+        routes = mq.session.routes
+        await routes.get("t")
+        net.down(*net.nameservers)
+        await anyio.sleep(0.01)
+        await routes.refresh("t")
+        net.mood.clear()
+        del net.topics["t"]
+        await routes.refresh("t")
+        assert routes.known("t") is not None
+        await anyio.sleep(61)
+        assert routes.known("t") is None, "the next poll but one believes them"
+
+
+async def test_a_nameserver_that_shows_no_master_is_not_believed_alone(net: FakeNet):
+    """It may have woken up just now: who shows most masters is; where nobody does, that is true."""
+    async with net.client() as mq:
+        net.headless = {"b0@ns0:9876", "b1@ns0:9876", "b1@ns1:9876"}
+        route = await mq.session.routes.get("t")
+        assert [data.broker_name for data in route.broker_datas if data.master] == ["b0", "b1"]
+        assert net.times("ns2:9876", ROUTE) == 1
+        net.headless = {"b0", "b1"}
+        route = await mq.session.routes.refresh("t")
+        assert [data for data in route.route.broker_datas if data.master] == []
+
+
 async def test_routes_are_polled_and_watchers_told(net: FakeNet, autojump_clock: object):
     """Each 30 seconds, each time beginning with the next nameserver; only changes are told."""
     seen: list[TopicRouteData] = []
