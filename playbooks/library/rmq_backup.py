@@ -45,6 +45,10 @@ manifest:
   description: Broker, epoch, begin and end of the log, files with sizes and hashes.
   returned: always
   type: dict
+digest:
+  description: Of a verified backup, the sha256 of its manifest.
+  returned: always
+  type: str
 seconds:
   description: How long it took.
   returned: always
@@ -236,10 +240,10 @@ def main():
         },
         supports_check_mode=True,
     )
-    began = time.monotonic()
+    began, digest = time.monotonic(), ""
     if module.params["state"] == "verified":
         try:
-            manifest, _ = read_manifest(module.params["folder"])
+            manifest, digest = read_manifest(module.params["folder"])
         except ValueError as error:
             module.fail_json(msg=str(error))
         problems = problems_of(module.params["folder"], manifest)
@@ -249,7 +253,7 @@ def main():
         manifest = Taking(module, Cli(module)).run()
     seconds = round(time.monotonic() - began, 2)
     changed = module.params["state"] == "taken"
-    module.exit_json(changed=changed, manifest=manifest, seconds=seconds)
+    module.exit_json(changed=changed, manifest=manifest, digest=digest, seconds=seconds)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ attributes:
   check_mode: {support: full, description: Looks, and says that it would be written.}
   diff_mode: {support: none, description: A store that was not there.}
 options:
-  folder: {description: The backup, whole; empty where only an empty store is asked for., type: path, default: ''}
+  folder: {description: 'The backup, whole; with I(state=allowed) it may be elsewhere.', type: path, default: ''}
+  digest: {description: 'Of its manifest, sha256: what a store says that came from it.', type: str, default: ''}
   data: {description: The data folder., type: path, required: true}
   owner: {description: Whose the store will be., type: str, default: root}
   state: {description: What to bring about., type: str, choices: [restored, allowed], default: restored}
@@ -137,6 +138,7 @@ def main():
     module = AnsibleModule(
         argument_spec={
             "folder": {"type": "path", "default": ""},
+            "digest": {"type": "str", "default": ""},
             "data": {"type": "path", "required": True},
             "owner": {"type": "str", "default": "root"},
             "state": {"type": "str", "choices": ["restored", "allowed"], "default": "restored"},
@@ -144,7 +146,7 @@ def main():
         supports_check_mode=True,
     )
     params = module.params
-    data, manifest, digest = params["data"], None, ""
+    data, manifest, digest = params["data"], None, params["digest"]
     if params["folder"]:
         try:
             manifest, digest = read_manifest(params["folder"])

@@ -171,7 +171,9 @@ class Bundle:
         for door in params["doors"]:
             self.door(door)
         for number, command in enumerate(params["commands"]):
-            words = [each for each in command[1:] if not each.startswith("-") and ":" not in each]
+            words = [
+                each for each in command[1:] if not each.startswith("-") and ":" not in each
+            ] or ["version"]
             self.ran("cluster/%02d-%s.txt" % (number, "-".join(words[:3])), command)
         for store in params["stores"]:
             name = "stores/%s.txt" % store.strip("/").replace("/", "-")

@@ -52,6 +52,7 @@ def backup(monkeypatch: pytest.MonkeyPatch, data: Path, folder: Path, **more: An
 
 def restore(monkeypatch: pytest.MonkeyPatch, folder: Path, data: Path, **more: Any) -> Any:
     params = {"folder": str(folder), "data": str(data), "owner": "root", "state": "restored"}
+    params["digest"] = ""
     monkeypatch.setattr("shutil.chown", lambda *_: None)
     return run("rmq_restore", Played({}, **{**params, **more}), monkeypatch)
 
@@ -159,6 +160,13 @@ def test_a_folder_with_a_store_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
     restore(monkeypatch, tmp_path / "backup", tmp_path / "fresh")
     again = restore(monkeypatch, tmp_path / "backup", tmp_path / "fresh")
     assert (again["changed"], again["already"]) == (False, True)
+    verify = Played({}, state="verified", folder=str(tmp_path / "backup"))
+    digest = run("rmq_backup", verify, monkeypatch)["digest"]
+    asked = {"folder": "", "state": "allowed", "data": str(tmp_path / "fresh")}
+    for told, fine in ((digest, True), ("another", False), ("", False)):
+        said = run("rmq_restore", Played({}, **asked, digest=told), monkeypatch)
+        assert said.get("already", False) is fine
+        assert said.get("failed", False) is not fine
 
 
 def test_an_interrupted_restore_is_done_again(
