@@ -7,10 +7,11 @@ import pytest
 from hdrh.histogram import HdrHistogram
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from broker_trio.cli.bench.latency import CORRECTIONS_MAX, Latency
 from broker_trio.cli.bench.meter import SLOTS_MAX, Meter, spark
-from broker_trio.cli.bench.show import ms_text, size_text
+from broker_trio.cli.bench.show import Part, moving_text, ms_text, part_lines, size_text
 from broker_trio.cli.failures import Failure
 
 
@@ -150,4 +151,31 @@ def test_numbers_as_people_read_them() -> None:
     ]  # fmt: skip
     assert [size_text(v) for v in (10, 2_048, 3 << 20, 5 << 30)] == [
         "10.0 B", "2.0 KiB", "3.0 MiB", "5.0 GiB",
+    ]  # fmt: skip
+
+
+def test_the_line_that_moves_and_the_report_say_the_same() -> None:
+    """Warm-up first, then count, rate, spark line and errors; at the end with percentiles."""
+    meter = Meter(100.0, 2.0)
+    assert moving_text(meter, 101.5, seconds=4.0) == "00:01/00:06  warming up, 0.5 s left  "
+    for at in range(400):
+        meter.done(102.0 + at / 100, 101.99 + at / 100, 101.98 + at / 100, 128)
+    meter.failed(105.0, "no answer")
+    moving = moving_text(meter, 106.0, seconds=4.0, tail="3 tasks")
+    assert moving.startswith("00:06/00:06          400        100/s  ")
+    assert "errors 1  3 tasks" in moving
+    assert set("▁▂▃▄▅▆▇█") & set(moving)
+    meter.ended = 106.0
+    console = Console(width=100, file=io.StringIO())
+    for line in part_lines(
+        Part("sends", meter, [("sent", "service"), ("due", "due")], {"late": 2})
+    ):
+        console.print(line)
+    told = console.file.getvalue().splitlines()
+    assert told[0].split() == ["sends", "400", "in", "4.00", "s", "100/s", "12.5", "KiB/s"]
+    assert told[1].strip().startswith("█")
+    assert "over 4 s" in told[1]
+    assert told[2].split() == ["ms", "p50", "p90", "p99", "p99.9", "p99.99", "max", "mean"]
+    assert [line.split()[:2] for line in told[3:]] == [
+        ["sent", "10.0"], ["due", "20.0"], ["1", "no"], ["2", "late"],
     ]  # fmt: skip

@@ -1,13 +1,20 @@
 """`ledger write`, `read` and `check` as people and drills call them, against a fake cluster."""
 
 import json
+from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from broker_trio.cli.ledger.check import gaps_table
+from broker_trio.cli.ledger.command import print_written
 from broker_trio.cli.ledger.watch import Turns
 from broker_trio.model.codes import ResponseCode
 from broker_trio.model.route import MessageQueue
+from broker_trio.ops.ledger.gaps import Recovery
+from broker_trio.ops.ledger.report import Report
+from broker_trio.ops.ledger.write import Plan, Tally
 
 from .conftest import Run
 from .fake_cluster import BROKER, FakeCluster
@@ -152,6 +159,34 @@ def test_a_fault_can_be_given_in_milliseconds_and_as_a_date(run: Run, cluster: F
         result = run("ledger", "check", WRITTEN, READ, "--fault-at", moment)
         assert result.exit_code == 5
         assert "no writer was at work when the fault came" in result.stdout
+
+
+def test_a_gap_is_a_recovery_time_only_after_a_fault() -> None:
+    """Where nothing was broken the longest gap is no RTO; after --fault-at it is named as one."""
+    report = Report(rto_s=4.2, rto_by_broker={"broker-b": 0.5, "broker-a": 4.2})
+    each = "each broker by itself: broker-a 4.200 s, broker-b 0.500 s"
+    assert str(gaps_table(report)) == f"longest gap 4.200 s   {each}"
+    report.recoveries = [Recovery("w", 3.25), Recovery("x", None)]
+    assert str(gaps_table(report)).splitlines() == [
+        f"longest gap (RTO) 4.200 s   {each}",
+        "from the fault to lasting success: 3.250 s",
+        "from the fault to lasting success: never",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(1.0, ""), (2.0, "  rate not reached: 50/s of 100/s")]
+)
+def test_a_rate_that_was_not_reached_is_told(
+    capsys: pytest.CaptureFixture[str], seconds: float, told: str
+) -> None:
+    """And nothing where it was; causes follow, the most frequent one first."""
+    tally = Tally(attempts=100, ok=97, fail=3, causes=Counter({"a": 1, "b": 2}), seconds=seconds)
+    writer = SimpleNamespace(tally=tally, writer="w")
+    print_written(writer, Plan(topic="orders", rate=100.0), Path("o.cbor"), as_json=False)  # type: ignore[arg-type]
+    _, *lines = capsys.readouterr().out.splitlines()
+    causes = ["         2  b", "         1  a"]
+    assert lines == ([told] if told else []) + causes
 
 
 def test_turns_for_the_worse_are_told_once() -> None:
