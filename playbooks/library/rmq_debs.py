@@ -38,6 +38,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 QUIET = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
 KEEP = ["-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold"]
+NO_SOURCES = ["-o", "Dir::Etc::SourceList=/dev/null", "-o", "Dir::Etc::SourceParts=/dev/null"]
 
 
 def run(module, *command):
@@ -86,8 +87,8 @@ def from_folder(module, names, folder):
         module.fail_json(msg=text % (folder, ", ".join(absent)))
     wanted = newer(module, there, have)
     paths = [there[name][1] for name in wanted]
-    command = ["apt-get", "install", "-y", "-q", "--no-install-recommends", "--no-download"]
-    return wanted, [[*command, *KEEP, *paths]]
+    command = ["apt-get", "install", "-y", "-q", "--no-install-recommends"]
+    return wanted, [[*command, *KEEP, *NO_SOURCES, *paths]]
 
 
 def from_sources(module, names):
