@@ -40,6 +40,7 @@ from broker_trio.wire.bodies.route import decode_cluster_info
 
 LOOK_S: Final = 0.25
 ASK_S: Final = 1.0
+STOOD_STILL_S: Final = 0.5
 ALERTS_S: Final = 2.0
 TASKS: Final = 16
 PATIENCE_S: Final = 30.0
@@ -162,11 +163,14 @@ class Observer:
 
     async def _watch_failures(self) -> None:
         assert self._writer is not None, "it was made before"
-        seen = 0
+        seen, looked = 0, self.clock.monotonic()
         while True:
-            tally = self._writer.tally
+            tally, now = self._writer.tally, self.clock.monotonic()
             if tally.fail + tally.unknown > seen:
-                seen, self._failed_at = tally.fail + tally.unknown, self.clock.monotonic()
+                seen, self._failed_at = tally.fail + tally.unknown, now
+            if now - looked > LOOK_S + STOOD_STILL_S:  # what we measured meanwhile is our own
+                self.mark("stood_still", f"{now - looked:.1f}")
+            looked = now
             await trio.sleep(LOOK_S)
 
     async def _watch_replica(self, cluster: Cluster, who: str, address: str) -> None:

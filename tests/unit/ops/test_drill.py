@@ -159,6 +159,18 @@ def test_the_moment_of_the_fault_is_the_hit_hosts_if_its_clock_can_be_right() ->
     assert fault_ms([Mark(at_ms=2_000, name="decided")]) is None
 
 
+def test_an_observer_that_stood_still_proves_no_failure_of_others() -> None:
+    """A machine without time for the ledger makes gaps of its own: inconclusive, never a pass."""
+    made = Made(outage=(FAULT_S, FAULT_S + 16))
+    made.marks.append(Mark(at_ms=wall(30), name="stood_still", text="4.5"))
+    outcome = made.outcome()
+    assert outcome.verdict == "inconclusive"
+    assert "stood still for 4.5 s" in " ".join(outcome.reasons)
+    lost = Made(unread={30})
+    lost.marks.append(Mark(at_ms=wall(30), name="stood_still", text="4.5"))
+    assert lost.outcome().verdict == "fail"
+
+
 # -- before it begins ----------------------------------------------------------------------------
 
 
