@@ -13,6 +13,7 @@ from broker_trio.remoting.limits import RemotingLimits
 from broker_trio.store.config import StoreConfig
 
 DEFAULT_PORT: Final = 10_911
+OTHERS_MAX: Final = 6  # learners of one pair
 
 
 class TopicsSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -51,14 +52,16 @@ class ReplicationSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
 
     `replica_id`: its place in the inventory, 1, 2, …; the broker id of a slave. `role` counts for
     the very first start of the broker name only. `peer`: the other replica's remoting door,
-    host:port; its replication door is the port above. `key_file`: at least 16 bytes that both
-    replicas have, and nobody else.
+    host:port; its replication door is the port above. `others`: those of replicas 3, 4, …, which
+    follow as learners and never count; every replica names all the rest. `key_file`: at least 16
+    bytes that the replicas have, and nobody else.
     """
 
     replica_id: int = 1
     role: Literal["master", "slave"] = "slave"
     mode: Literal["async", "sync"] = "sync"
     peer: str = ""
+    others: tuple[str, ...] = ()
     key_file: str = ""
     listen: str = ""  # the replication door; empty = port + 1 of the broker's `listen`
     in_sync_replicas_min: int = 2  # of mode sync
@@ -159,11 +162,17 @@ def _pair_problems(config: BrokerConfig) -> list[str]:
     """What is wrong with [replication], where it is used."""
     pair, problems = config.replication, []
     if not pair.is_on:
-        unused = [name for name in ("key_file", "listen") if getattr(pair, name)]
+        unused = [name for name in ("others", "key_file", "listen") if getattr(pair, name)]
         return [f"replication.{name} without replication.peer" for name in unused]
-    host, _, port = pair.peer.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65_535:
-        problems.append(f"replication.peer = {pair.peer!r} is no host:port of a broker")
+    for name, address in (("peer", pair.peer), *(("others", one) for one in pair.others)):
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 65_535:
+            problems.append(f"replication.{name} = {address!r} is no host:port of a broker")
+    if len({pair.peer, *pair.others}) <= len(pair.others) or len(pair.others) > OTHERS_MAX:
+        problems.append(
+            f"replication.others names {len(pair.others)} replicas: each once, the peer not among "
+            f"them, at most {OTHERS_MAX}"
+        )
     if config.listen.endswith(":0"):
         problems.append(f"listen = {config.listen}: the other replica must know the port")
     if pair.replica_id < 1:

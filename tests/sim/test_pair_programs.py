@@ -23,15 +23,15 @@ NAMESERVERS = ("ns0", "ns1", "ns2")
 
 
 class Programs:
-    """Three nameservers, and `a` and `b` under one broker name."""
+    """Three nameservers, and `a` and `b` under one broker name; further ones are learners."""
 
-    def __init__(self, world: World, store: StoreConfig, mode: str) -> None:
-        self.world, self.apps = world, {}
+    def __init__(self, world: World, store: StoreConfig, mode: str, names: str = "ab") -> None:
+        self.world, self.apps, self.names = world, {}, names
         self.store, self.mode = store, mode
         self._up: dict[str, trio.Event] = {}
         for name in NAMESERVERS:
             world.node(name, self._nameserver)
-        for name in "ab":
+        for name in names:
             world.node(name, self._broker)
 
     async def _nameserver(self, node: Node) -> None:
@@ -48,7 +48,8 @@ class Programs:
         await self._serve(node, app)
 
     async def _broker(self, node: Node) -> None:
-        number = "ab".index(node.name) + 1
+        number = self.names.index(node.name) + 1
+        peer, *others = [f"{name}:10911" for name in self.names if name != node.name]
         config = BrokerConfig(
             broker_name="pair",
             listen="0.0.0.0:10911",
@@ -62,7 +63,8 @@ class Programs:
                 replica_id=number,
                 role="master" if number == 1 else "slave",
                 mode=self.mode,
-                peer=f"{'ba'[number - 1]}:10911",
+                peer=peer,
+                others=tuple(others),
                 key_file="pair.key",
             ),
         )
@@ -129,10 +131,10 @@ class Programs:
         return receipts
 
 
-async def started(world: World, store: StoreConfig, mode: str) -> Programs:
-    programs = Programs(world, store, mode)
+async def started(world: World, store: StoreConfig, mode: str, names: str = "ab") -> Programs:
+    programs = Programs(world, store, mode, names)
     await programs.up(*NAMESERVERS)
-    await programs.up("a", "b")
+    await programs.up(*names)
     await programs.writable("a")
     return programs
 

@@ -17,6 +17,7 @@ from broker_trio.model.pair import Epoch, StoreId
 from broker_trio.wire.replication import Ack
 
 FOLLOWERS_MAX: Final = 8
+PAIR_IDS_MAX: Final = 2  # replicas 1 and 2 are the pair, further ones are learners
 NEVER: Final = float("-inf")
 
 
@@ -79,6 +80,11 @@ class Followers:
 
     def __len__(self) -> int:
         return len(self.table)
+
+    def is_spare(self, store_id: StoreId) -> bool:
+        """Whether that slave is one beyond the two of the pair, by its replica id."""
+        follower = self.table.get(store_id)
+        return follower is not None and follower.replica_id > PAIR_IDS_MAX
 
     def refuse(self, store_id: StoreId, replica_id: int, now: float) -> str:
         """Why one more slave with these ids may not come in; empty = it may."""

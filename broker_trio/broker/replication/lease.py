@@ -49,8 +49,8 @@ class Lease:
         settings = replica.settings
         self._replica, self._client, self._clock = replica, client, clock
         self._targets = [Target(address, witness=True) for address in settings.witnesses]
-        if settings.peer:
-            self._targets.append(Target(settings.peer, witness=False))
+        replicas = [settings.peer, *settings.others] if settings.peer else []
+        self._targets += [Target(address, witness=False) for address in replicas]
         self._beat_s = replica.machine.timing.heartbeat_s
         self.unanswered: dict[str, str] = {}  # address to what was wrong, for people
         self._passed_over = NO_EPOCH  # an epoch of ours that a witness may not take any more

@@ -85,6 +85,7 @@ class Pairing:
             replica_id=pair.replica_id,
             address=address,
             peer=pair.peer,
+            others=pair.others,
             witnesses=tuple(config.nameservers),
             first_role=pair.role,
             mode=pair.mode,
@@ -104,13 +105,15 @@ class Pairing:
             gap_bytes_max=pair.gap_bytes_max,
         )
         who = Who(config.cluster_name, config.broker_name, pair.replica_id, role.store_id)
+        doors = [next_door(address) for address in (pair.peer, *pair.others)]
         replication = Replication(
             store, role, tables, schedule, clock, disk, network, entropy, streaming,
-            lambda: who, key, [next_door(pair.peer)], pair.listen or next_door(config.listen),
+            lambda: who, key, doors, pair.listen or next_door(config.listen),
             flush_timeout_s=config.store.flush_timeout_ms / 1_000,
         )  # fmt: skip
         role.make_durable = replication.make_durable
         role.lag, role.lags = lambda: replication.lag, replication.lags
+        role.is_spare = replication.followers.is_spare
         await replication.open()
         trace = "true" if config.trace_on else "false"
         receipts = PairReceipts(

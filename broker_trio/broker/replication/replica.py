@@ -53,6 +53,7 @@ class PairSettings(NamedTuple):
     first_role: str = "slave"  # "master" counts for the very first start of the name only
     mode: str = "sync"  # or "async"
     restore_after_s: float = 10.0
+    others: tuple[str, ...] = ()  # replicas beyond the two
 
     @property
     def copies(self) -> int:
@@ -113,6 +114,7 @@ class Replica:
         self.wakes: trio.Event = trio.Event()
         self._progress = trio.Event()
         self.on_change: list[Callable[[], None]] = []
+        self.is_spare: Callable[[StoreId], bool] = lambda _store_id: False  # never to be counted
         self.lag: Callable[[], Lag | None] = lambda: None  # of the streams, for people
         self.lags: Callable[[float], tuple[Lag, ...]] = lambda _now: ()
         self.on_taken: list[Callable[[str], None]] = []  # which nameserver took our record
@@ -220,6 +222,11 @@ class Replica:
         """Everything before it has the copies that the record asks for."""
         self.confirm_offset = max(self.confirm_offset, offset)
 
+    @property
+    def candidate(self) -> StoreId:
+        """Who follows and may be made to count, level or not; "" where nobody is."""
+        return next((one for one in self.followers if not self.is_spare(one)), "")
+
     def to_restore(self, now: float) -> StoreId:
         """Whose copy should be made to count: level for long enough, and a lease is sure. Or ""."""
         machine, record = self.machine, self.machine.state.settled
@@ -229,6 +236,8 @@ class Replica:
             return ""
         after_s = 0.0 if record.min == 2 else self.settings.restore_after_s
         for store_id, follower in self.followers.items():
+            if self.is_spare(store_id):
+                continue
             if follower.level_since is not None and now - follower.level_since >= after_s:
                 return store_id
         return ""
@@ -363,7 +372,7 @@ class Replica:
         """Everything durable, and how it stands now."""
         machine, settings, now = self.machine, self.settings, self._clock.monotonic()
         member = machine.state.settled.other(self.store_id)
-        who = member if member in self.followers else next(iter(self.followers), "")
+        who = member if member in self.followers else self.candidate
         follower = self.followers.get(who)
         left = machine.lease_until - now if machine.leads else NEVER
         waits = 0.0 if machine.active_at is None else machine.active_at - now

@@ -126,7 +126,7 @@ class PairRequests:
         return Wish(
             WANTS[order.verb],
             above=order.above,
-            follower=order.follower or next(iter(self._replica.followers), ""),
+            follower=order.follower or self._replica.candidate,
             min=self._replica.settings.copies,
             risk=order.risk,
         )
