@@ -12,7 +12,9 @@ from broker_trio.cli.output import (
     Column,
     Styled,
     bytes_text,
+    fact_lines,
     make_table,
+    one_line,
     print_facts,
     print_json,
     print_table,
@@ -219,17 +221,36 @@ async def nameservers_of(cluster: Cluster) -> list[dict[str, Any]]:
 @cluster.command()
 @click.argument("broker", type=BrokerName())
 @click.option("--all", "every", is_flag=True, help="All that it tells, as it tells it.")
+@watch_options
 @asks
-def info(*, broker: str, every: bool, target: Target, as_json: bool) -> None:
+def info(
+    *,
+    broker: str,
+    every: bool,
+    every_s: float | None,
+    times: int | None,
+    target: Target,
+    as_json: bool,
+) -> None:
     """Print the runtime information of BROKER.
 
     BROKER is a name, or host:port. In short; all of it with --all or --json.
     """
-    found = run(target, lambda cluster: cluster.admin.statistics.runtime(broker))
-    if every or as_json:
-        print_settings(found, as_json=as_json)
-    else:
-        print_facts(in_short(found))
+
+    def text(found: dict[str, str], _moved: Moved) -> "RenderableType":
+        from rich.text import Text  # noqa: PLC0415
+
+        lines = fact_lines(in_short(found))
+        if every:
+            lines = [one_line(f"{key} = {value}") for key, value in sorted(found.items())]
+        return Text("\n".join(lines), no_wrap=True, overflow="ignore")
+
+    watch = Watch(
+        lambda cluster: cluster.admin.statistics.runtime(broker),
+        lambda found: dict(sorted(found.items())),
+        text,
+    )
+    show(target, watch, as_json=as_json, every_s=every_s, times=times)
 
 
 def in_short(found: dict[str, str]) -> list[tuple[str, str]]:

@@ -11,11 +11,14 @@ import click
 from broker_trio.cli.access import Cluster, Target, asks, next_command, run
 from broker_trio.cli.failures import GuardRefused
 from broker_trio.cli.names import GroupName, TopicName
-from broker_trio.cli.output import Column, Styled, print_json, print_table
+from broker_trio.cli.output import Column, Styled, make_table, print_json, print_table
 from broker_trio.cli.times import When, time_text
+from broker_trio.cli.watch import Moved, Watch, show, watch_options
 
 if TYPE_CHECKING:
-    from broker_trio.client.admin.offsets import Move, Place
+    from rich.console import RenderableType
+
+    from broker_trio.client.admin.offsets import Lag, Move, Place
 
 
 @click.group()
@@ -26,21 +29,32 @@ def offset() -> None:
 @offset.command("show")
 @click.argument("group", type=GroupName())
 @click.option("--topic", type=TopicName(), default="", help="Only this topic.")
+@watch_options
 @asks
-def show_offsets(*, group: str, topic: str, target: Target, as_json: bool) -> None:
+def show_offsets(
+    *,
+    group: str,
+    topic: str,
+    every_s: float | None,
+    times: int | None,
+    target: Target,
+    as_json: bool,
+) -> None:
     """Show the group's place in each queue."""
-    from broker_trio.cli.group import lag_tree, queues_table  # noqa: PLC0415
-    from broker_trio.cli.output import console  # noqa: PLC0415
-    from broker_trio.cli.watch import Moved  # noqa: PLC0415
+    from broker_trio.cli.group import lag_numbers, lag_tree, queues_table  # noqa: PLC0415
 
-    found = run(target, lambda cluster: cluster.admin.offsets.lag(group, topic))
-    if as_json:
-        (tree,) = lag_tree({group: found})["groups"]
-        print_json(tree)
-    elif found.queues:
-        console().print(queues_table({group: found}, Moved()))
-    else:
-        click.echo(f"{group} has no place anywhere")
+    def table(found: "Lag", moved: Moved) -> "RenderableType":
+        if found.queues:
+            return queues_table({group: found}, moved)
+        return make_table("", (), (), empty=f"{group} has no place anywhere")
+
+    watch = Watch(
+        lambda cluster: cluster.admin.offsets.lag(group, topic),
+        lambda found: lag_tree({group: found})["groups"][0],
+        table,
+        lambda found: lag_numbers({group: found}),
+    )
+    show(target, watch, as_json=as_json, every_s=every_s, times=times)
 
 
 @offset.command()

@@ -155,9 +155,14 @@ def bytes_text(size: int) -> str:
 
 def print_facts(rows: Sequence[tuple[str, object]]) -> None:
     """Names and values, one a line, the values aligned."""
+    for line in fact_lines(rows):
+        click.echo(line)
+
+
+def fact_lines(rows: Sequence[tuple[str, object]]) -> list[str]:
+    """The lines of `print_facts`."""
     width = max((len(name) for name, _ in rows), default=0)
-    for name, value in rows:
-        click.echo(f"{name:<{width}}  {one_line(str(value))}".rstrip())
+    return [f"{name:<{width}}  {one_line(str(value))}".rstrip() for name, value in rows]
 
 
 def text_or_base64(name: str, data: bytes) -> dict[str, str]:

@@ -392,19 +392,23 @@ def route_tree(name: str, found: "TopicRouteData") -> dict[str, Any]:
 
 @topic.command()
 @click.argument("name", type=TopicName())
+@watch_options
 @asks
-def stats(*, name: str, target: Target, as_json: bool) -> None:
+def stats(
+    *, name: str, every_s: float | None, times: int | None, target: Target, as_json: bool
+) -> None:
     """Count what was stored and consumed of late.
 
     In the last minute, hour and day; consumed, group by group.
     """
-    rows = run(target, lambda cluster: counters_of(cluster, name))
-    if as_json:
-        print_json({"topic": name, "counters": rows})
-        return
     columns = ("what", "group", "per s", "minute", "hour", "day")
     keys = ("what", "group", "per_s", "minute", "hour", "day")
-    print_table(name, columns, [tuple(row[key] for key in keys) for row in rows])
+    watch = Watch(
+        lambda cluster: counters_of(cluster, name),
+        lambda rows: {"topic": name, "counters": rows},
+        lambda rows, _: make_table(name, columns, [[row[key] for key in keys] for row in rows]),
+    )
+    show(target, watch, as_json=as_json, every_s=every_s, times=times)
 
 
 async def counters_of(cluster: Cluster, name: str) -> list[dict[str, Any]]:

@@ -79,6 +79,20 @@ def test_watching_shows_rates_from_the_second_look_on(cluster: Live, name: str) 
     assert [look["messages"] for look in looks] == [4, 4]
 
 
+def test_whatever_moves_can_be_watched(cluster: Live, name: str) -> None:
+    """Every command with --watch looks again: a document a line, or one table after the other."""
+    filled(cluster, name)
+    consumed(cluster, name, name, 2)
+    for words in (
+        ("topic", "list"), ("topic", "describe", name), ("topic", "stats", name),
+        ("group", "lag"), ("group", "lag", name, "--queues"), ("offset", "show", name),
+        ("client", "list"), ("dlq", "list"), ("cluster", "list"), ("cluster", "info", "broker-a"),
+    ):  # fmt: skip
+        look = (*words, "--watch", "0.1", "--times", "2")
+        assert len(cluster.run(*look, "--json").stdout.splitlines()) == 2, words
+        assert cluster.run(*look).stdout, words
+
+
 def test_counters_are_by_group(cluster: Live, name: str) -> None:
     filled(cluster, name)
     consumed(cluster, name, name, 4)
