@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from grafana.src import proofs
 from grafana.src.alert import RUNBOOKS, Alert, Case
 from grafana.src.alerts_brokers import BROKERS
 from grafana.src.alerts_groups import GROUPS
@@ -104,7 +105,10 @@ def alerts_page() -> str:
         "# Alerts\n\n"
         "Written by `python -m grafana.src`. `page` wakes a human, `ticket` is for this week, `info` calls nobody.\n"
         "Each has a runbook, and two promtool cases in `grafana/rules_test`: one in which it fires, one close call.\n\n"
-        "| alert | severity | after | says |\n|---|---|---|---|\n" + rows
+        "| alert | severity | after | says |\n|---|---|---|---|\n" + rows + "\n"
+        "## Pages on real hosts\n\n"
+        "`tests/fleet/test_monitoring.py` raises each on a pair, two nameservers and a monitor, with the rules and waits of production: it fires, reaches the receiver of pages, and is resolved after the fault.\n\n"
+        + proofs.table()
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from grafana.src import proofs
 from grafana.src.__main__ import ROOT
 from grafana.src.lint import dashboard_problems, expression_problems
 from grafana.src.recording import COMPAT, RECORDING
@@ -54,6 +55,13 @@ def test_no_runbook_lacks_its_alert() -> None:
     """A renamed alert takes its runbook along."""
     assert {path.stem for path in RUNBOOKS.glob("*.md")} == {alert.name for alert in ALERTS}
     assert len({alert.name for alert in ALERTS}) == len(ALERTS)
+
+
+def test_every_page_was_seen_on_hosts_or_says_why_not() -> None:
+    """The table of alerts.md names each page once."""
+    pages = {alert.name for alert in ALERTS if alert.severity == "page"}
+    assert pages == proofs.LIVE.keys() | proofs.PLANTED.keys()
+    assert not proofs.LIVE.keys() & proofs.PLANTED.keys()
 
 
 @pytest.mark.parametrize("rule", [*RECORDING, *COMPAT], ids=lambda r: r.name)
