@@ -102,7 +102,10 @@ def drill() -> None:
 @drill.command("list")
 @json_option
 def list_(*, as_json: bool) -> None:
-    """Every drill: what it proves, how long it takes, where it can be done."""
+    """List the drills.
+
+    What each proves, how long it takes, where it can be done.
+    """
     if as_json:
         print_json([told_of(one) for one in DRILLS])
         return
@@ -139,7 +142,10 @@ def plan(
     *, what: Drill, folder: Path | None, as_json: bool, asked: "Asked",
     nameservers: tuple[str, ...], timeout_s: float,
 ) -> None:  # fmt: skip
-    """Print what a drill would do here, and its guards; nothing is touched."""
+    """Print what a drill would do here.
+
+    And its guards; nothing is touched.
+    """
     from broker_trio.cli.drill.session import look_before  # noqa: PLC0415
 
     run, guards = look_before(what, Target(nameservers, timeout_s), folder, asked)
@@ -202,7 +208,7 @@ def run(
     """Carry a drill out on a cluster of `broker-trio up`.
 
     \b
-    Exit codes: 0 pass, 1 fail, 3 refused by a guard (nothing was touched), 5 inconclusive.
+    Exit codes: 0 pass, 1 fail, 3 refused by a guard, 5 inconclusive.
     """
     from broker_trio.cli.drill.session import Session  # noqa: PLC0415
 
@@ -277,10 +283,10 @@ def observe(
     *, what: Drill, folder: Path, textfile: Path | None, human: bool, asked: "Asked",
     nameservers: tuple[str, ...], timeout_s: float,
 ) -> None:  # fmt: skip
-    """Watch a drill that somebody else carries out, until SIGTERM; then judge it.
+    """Watch somebody else's drill, then judge it.
 
-    It checks the guards, writes and samples, and notes when the pair is whole after a mark
-    `healed`. Others append their marks to FOLDER/marks.jsonl.
+    Until SIGTERM. It checks the guards, writes and samples, and notes when the pair is whole
+    after a mark `healed`. Others append their marks to FOLDER/marks.jsonl.
     """
     from broker_trio.cli.drill.session import Session  # noqa: PLC0415
 
