@@ -51,7 +51,7 @@ def try_send(address):
     return ask(address, 310, fields, b"probe")[0] == 0
 
 
-def wait_accepts(address, seconds=60.0):
+def wait_accepts(address, seconds=180.0):
     """Until the broker takes a message."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
