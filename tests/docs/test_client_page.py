@@ -40,7 +40,7 @@ async def fragments(blocks: list[str], url: str) -> None:
         names: dict[str, Any] = {"mq": mq}
         for block in blocks:
             code = compiled(block)
-            with anyio.fail_after(20):
+            with anyio.fail_after(90):
                 value = eval(code, names)
                 if code.co_flags & CO_COROUTINE:
                     await value
