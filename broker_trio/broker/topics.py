@@ -232,6 +232,17 @@ class Topics:
         """`%DLQ%<group>`: dead letters, one queue, readable and writable."""
         return self._ensure(names.dlq_topic(group), 1)
 
+    def known_by_log(self, held: dict[str, int]) -> list[str]:
+        """Make what is missing of these topics, each with so many queues; which they were.
+
+        A master that was promoted has messages of topics whose configuration was on its way when
+        the old one ended. Without it nobody would find them, and its slave would drop them.
+        """
+        missing = [topic for topic in held if not self.get(topic) and not self.is_system(topic)]
+        for topic in missing:
+            self._ensure(topic, held[topic])
+        return missing
+
     def _ensure(self, topic: str, queue_nums: int, *, order: bool = False) -> TopicConfig:
         config = self.get(topic)
         if config is None:

@@ -89,6 +89,18 @@ class ConsumeQueues:
         queues = self._table.topics.get(topic, {})
         return [queues[queue_id] for queue_id in sorted(queues)]
 
+    def held_topics(self) -> dict[str, int]:
+        """Topics that have a message, dispatched or not; how many queues each has at least."""
+        found: dict[str, int] = {}
+        for queue in self:
+            if queue.min_offset < queue.max_offset:
+                found[queue.topic] = max(found.get(queue.topic, 0), queue.queue_id + 1)
+        for topic, following in self._next.items():
+            for queue_id, offset in following.items():
+                if offset > self.max_offset(topic, queue_id):
+                    found[topic] = max(found.get(topic, 0), queue_id + 1)
+        return found
+
     def __iter__(self) -> Iterator[ConsumeQueue]:
         return iter(self._table)
 

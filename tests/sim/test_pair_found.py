@@ -172,3 +172,37 @@ def test_a_slave_that_does_not_count_is_told() -> None:
     told = instruction(seen(master, status(2, B, BOTH, state="detached")))
     assert (told.verb, told.text) == ("wait", "pair/2 follows and does not count yet: detached")
     assert instruction(seen(master, status(2, B, BOTH, state="slave"))).verb == "ok"
+
+
+async def promoted_without_a_topic(world: World) -> None:
+    """The slave has the messages of a topic, and not yet the topic."""
+    pair = Pair(world, MODES[3])
+    operator = Operator(pair)
+    await pair.whole()
+    producer = SimProducer(pair, "p", "t", pause_s=0.0)
+    producer.go(40)
+    await producer.done()
+    await trio.sleep(1.0)
+    ends = {q.queue_id: q.max_offset for q in pair.apps["b0"].parts.store.queues.queues_of("t")}
+    pair.kill("b0")
+    pair.apps["b1"].parts.topics.table.pop("t")
+    await operator.promote("b1")
+    await pair.node("b0").stopped()
+    while pair.owner() != "b1":  # noqa: ASYNC110 -- nobody tells
+        await trio.sleep(0.1)
+    assert pair.apps["b1"].parts.topics.get("t").read_queue_nums == max(ends) + 1
+    await pair.up("b0")
+    await pair.whole()
+    await trio.sleep(1.0)
+    for name in pair.broker_names:
+        queues = pair.apps[name].parts.store.queues.queues_of("t")
+        assert {q.queue_id: (q.min_offset, q.max_offset) for q in queues} == {
+            queue_id: (0, end) for queue_id, end in ends.items()
+        }
+
+
+def test_a_promoted_master_knows_the_topics_of_its_log() -> None:
+    """pair_clock, seed 2: a topic was made a moment before a switchover. Its new master had the
+    messages and not the topic, so nobody found them; and the old one dropped its queues for it."""
+    with silence():
+        simulate(1, promoted_without_a_topic)
