@@ -154,6 +154,8 @@ def run(target: Target, work: Callable[[Cluster], Awaitable[T]], *, changes: boo
             try:
                 return await work(cluster)
             except NoRoute as error:
+                if not error.topic:
+                    raise
                 raise await no_route(cluster, error.topic, target, changes=changes) from error
 
     try:
@@ -230,7 +232,8 @@ def failure_of(error: BaseException, target: Target, *, changes: bool) -> BaseEx
     from broker_trio.remoting.client import Unreachable  # noqa: PLC0415
 
     if isinstance(error, NoRoute):
-        return Failure(str(error), next_command("broker-trio topic list", target))
+        advice = "broker-trio topic list" if error.topic else "broker-trio cluster list"
+        return Failure(str(error), next_command(advice, target))
     if isinstance(error, NoAnswer):
         if changes:
             return OutcomeUnknown(f"{error}; it may have been done", "look before you try again")

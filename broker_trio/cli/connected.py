@@ -42,7 +42,7 @@ def run_connected(
                 return await work(mq)
             except (NoRoute, BaseExceptionGroup) as error:
                 sole = sole_error(error) if isinstance(error, BaseExceptionGroup) else error
-                if not isinstance(sole, NoRoute):
+                if not isinstance(sole, NoRoute) or not sole.topic:
                     raise
                 cluster = Cluster(mq.session.calls, mq.session.nameservers)
                 raise await no_route(cluster, sole.topic, target, changes=sends) from error

@@ -94,13 +94,14 @@ class NoAnswer(ClientError):
 class NoRoute(ClientError):
     """There is no broker for the topic: unknown, without a master, or nobody to ask.
 
-    `certain` is False where some nameservers did not answer: one of them may know it.
+    `certain` is False where some nameservers did not answer: one of them may know it. `topic` is
+    empty where a broker was looked for by its name.
     """
 
     retriable = True
 
     def __init__(self, topic: str, why: str, *, certain: bool = True) -> None:
-        super().__init__(f"topic {topic} has no route: {why}")
+        super().__init__(f"topic {topic} has no route: {why}" if topic else why)
         self.topic, self.why, self.certain = topic, why, certain
 
 

@@ -71,6 +71,7 @@ class Producer:
         timeout_s: float | None = None,
     ) -> Receipt:
         """Store one message; see `Client.send`."""
+        check_queue(topic, queue)
         level = level_of(delay)
         message_id = self._ids.next()
         with self._span(topic, message_id) as carried:
@@ -112,6 +113,7 @@ class Producer:
         timeout_s: float | None = None,
     ) -> str:
         """Send one message and hear nothing of it but its id; see `Client.send_oneway`."""
+        check_queue(topic, queue)
         message_id = self._ids.next()
         with self._span(topic, message_id) as carried:
             message = self._outgoing(
@@ -148,6 +150,7 @@ class Producer:
         timeout_s: float | None = None,
     ) -> list[Receipt]:
         """Store many messages, some hundred in one request; see `Client.send_batch`."""
+        check_queue(topic, queue)
         given = [
             message if isinstance(message, Message) else Message(message) for message in messages
         ]
@@ -270,3 +273,9 @@ class Producer:
         if timeout_s <= 0:
             raise InvalidArgument(f"timeout_s = {timeout_s!r}, must be above 0")
         return timeout_s
+
+
+def check_queue(topic: str, queue: MessageQueue | None) -> None:
+    """Raises `InvalidArgument` for a queue of another topic: the message would go there."""
+    if queue is not None and queue.topic != topic:
+        raise InvalidArgument(f"queue = {queue} is no queue of topic {topic}")

@@ -146,8 +146,9 @@ class RouteTable:
             self._brokers.update(info.broker_addr_table)
             address = self._address(broker_name, read=read)
         if address is None:
-            what = "registered" if broker_name in self._brokers else "known to a nameserver"
-            raise NoRoute(f"of broker {broker_name}", f"no master of it is {what}")
+            known = broker_name in self._brokers
+            why = "has no master now" if known else "is unknown to the nameservers"
+            raise NoRoute("", f"broker {broker_name} {why}")
         return address
 
     def _address(self, broker_name: str, *, read: bool) -> str | None:

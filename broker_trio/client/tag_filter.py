@@ -4,6 +4,7 @@ Brokers compare hashes of tags, and two tags may share one: what they let pass i
 more, as text.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -11,6 +12,8 @@ from typing import Final
 from broker_trio.client.errors import InvalidArgument
 from broker_trio.model.message import MessageExt
 from broker_trio.model.subscription import ALL, SubscriptionData, build_subscription
+
+SQL: Final = re.compile(r"[<>]|\w\s+(=|and|or|not|in|is|between|like)\s", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +25,12 @@ class TagFilter:
 
     @classmethod
     def parse(cls, expression: str) -> "TagFilter":
-        """Raises `InvalidArgument` with the reason."""
+        """Raises `InvalidArgument` with the reason, also for SQL: no message has such a tag."""
+        if SQL.search(expression):
+            raise InvalidArgument(
+                f"filter = {expression!r} reads like SQL, which is not supported: name tags, "
+                "as in 'new || paid'"
+            )
         try:
             built = build_subscription("any", expression)
         except ValueError as error:

@@ -102,6 +102,14 @@ def test_filters_are_parsed_once(expression: str) -> None:
         TagFilter.parse(expression)
 
 
+@pytest.mark.parametrize("expression", ["a > 5", "a<5", "TAGS = 'x'", "a IS NOT NULL", "x in (1)"])
+def test_sql_is_told_apart_from_tags(expression: str) -> None:
+    """Taken for a tag it would match nothing, silently and for ever."""
+    with pytest.raises(InvalidArgument, match="reads like SQL, which is not supported"):
+        TagFilter.parse(expression)
+    assert TagFilter.parse("k=v || not paid || in-time").tags == {"k=v", "not paid", "in-time"}
+
+
 def test_tags_that_share_a_hash_are_told_apart() -> None:
     """`AaAa` and `BBBB` are one number to a broker."""
     found = [
