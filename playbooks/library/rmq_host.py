@@ -106,7 +106,8 @@ def units(module):
     words = ["systemctl", "list-units", "--all", "--plain", "--no-legend", "broker-trio-*"]
     code, out, err = module.run_command(words)
     rows = [line.split() for line in out.splitlines()]
-    return {row[0]: row[2] for row in rows if len(row) > 3 and OURS.fullmatch(row[0])}
+    loaded = [row for row in rows if len(row) > 3 and row[1] == "loaded"]  # others are only named
+    return {row[0]: row[2] for row in loaded if OURS.fullmatch(row[0])}
 
 
 def systemd_version(module):
