@@ -164,7 +164,7 @@ class Replication:
         try:
             missing = self._topics.known_by_log(self._store.queues.held_topics())
         except Refused as refusal:
-            log.error("replication.topics_unknown", reason=refusal.remark)
+            log.warning("replication.topics_unknown", reason=refusal.remark)
             return
         if missing:
             log.warning("replication.topics_from_log", topics=missing[:SHOWN])
