@@ -294,7 +294,7 @@ def test_a_page_fires_on_a_fault_and_is_resolved(watched: Watched, name: str) ->
 
     under: AbstractContextManager[Any] = nullcontext()
     if fault.load:
-        under = watched.load(name, "--timeout", "3s", rate=20)
+        under = watched.load(name, "--timeout", "3")
     with ExitStack() as stack:
         stack.enter_context(under)
         began = time.monotonic()
