@@ -18,6 +18,7 @@ from broker_trio.ops.drill.records import SILENT, Mark, Run, Sample
 from broker_trio.ops.ledger.evidence import Evidence, Writer
 from broker_trio.ops.ledger.gaps import acknowledged, recovery_of
 
+HEALING_MS: Final = 10_000  # healing takes no longer
 LEADING: Final = frozenset({"owner", "owner, paused"})
 NAMES: Final = (
     "fault", "noticed", "decided", "owned", "routed", "served", "healed", "back", "caught up",
@@ -142,13 +143,18 @@ def _routed(run: Run, samples: Sequence[Sample], new: Sample | None) -> int | No
 
 
 def _back(samples: Sequence[Sample], fault: int, healed: int | None) -> int | None:
-    """When the last of those that were silent until the healing answered again."""
+    """When the last of those that were silent until the healing answered again.
+
+    The healing is noted when it is done: they may have answered a little earlier.
+    """
     if healed is None:
         return None
-    before = {s.who: s for s in samples if fault <= s.at_ms < healed}
+    silent = {s.who: s.at_ms for s in samples if s.state == SILENT and fault <= s.at_ms < healed}
     found = []
-    for who in (who for who, last in before.items() if last.state == SILENT):
-        later = (s for s in samples if s.who == who and s.at_ms >= healed)
+    for who, last in silent.items():
+        if last < healed - HEALING_MS:
+            continue  # it was back long before
+        later = (s for s in samples if s.who == who and s.at_ms > last)
         told = next((s.at_ms for s in later if s.state != SILENT), None)
         if told is None:
             return None
