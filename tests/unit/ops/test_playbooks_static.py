@@ -13,6 +13,7 @@ import yaml
 from tests.unit.ops.inventory_page import PAGE, page
 from tests.unit.ops.playbooks import OURS, PLAYBOOKS, ROOT, tree
 
+ANSIBLE_SECONDS = 1800  # lint starts Ansible for every playbook: two minutes of an idle machine
 EXPOSURE_MAX = 15  # tenths: `systemd-analyze security --threshold`
 RENDERED = {
     'runtime_root | default("/opt/broker-trio")': "/opt/broker-trio",
@@ -139,7 +140,8 @@ def ansible(*words: str) -> subprocess.CompletedProcess[str]:
     environ = {**os.environ, "ANSIBLE_CONFIG": str(PLAYBOOKS / "ansible.cfg"), "LC_ALL": "C.UTF-8"}
     return subprocess.run(
         [str(where / words[0]), *words[1:]],
-        capture_output=True, text=True, timeout=300, check=False, env=environ, cwd=ROOT,
+        capture_output=True, text=True, timeout=ANSIBLE_SECONDS, check=False, env=environ,
+        cwd=ROOT, stdin=subprocess.DEVNULL,
     )  # fmt: skip
 
 
