@@ -54,6 +54,7 @@ class Sent:
     code: int = 0
     reason: str = ""
     batch: int = 0  # number of the first attempt of its batch; 0 where it was sent alone
+    volley: int = 0  # the same of attempts made at the same time, which end each by itself
 
     def __str__(self) -> str:
         place = f" at {self.broker}/{self.topic}/{self.queue_id}@{self.queue_offset}"

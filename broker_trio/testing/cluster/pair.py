@@ -41,6 +41,7 @@ NAME: Final = "pair"
 BROKERS: Final = ("b0", "b1")
 WHOLE_S: Final = 60.0
 RESTORE_MS: Final = 2_000  # level for so long, a copy counts again: short, so that runs are
+CHUNK_BYTES: Final = 2_000  # of replication: some acks end in the middle of a volley of sends
 TOLD_BY_WORLD: Final = frozenset({"cut", "stall", "reset", "nameserver"})
 """Faults that the world writes down where they strike."""
 WORDS: Final = {
@@ -128,6 +129,7 @@ class Pair(Cluster):
             peer=f"{BROKERS[1 - number]}:{BROKER_PORT}",
             key_file="pair.key",
             restore_after_ms=RESTORE_MS,
+            chunk_bytes=CHUNK_BYTES,
         )
         config = super().broker_config(node)
         return msgspec.structs.replace(config, broker_name=NAME, replication=replication)

@@ -1,7 +1,10 @@
 """A machine with a producer on it: one attempt after the other, each with bodies of its own.
 
     attempt ──▶ SEND_MESSAGE_V2 of one message     ──▶ one Sent
-            └─▶ SEND_BATCH_MESSAGE of a few        ──▶ a Sent each, with the same `batch`
+            ├─▶ SEND_BATCH_MESSAGE of a few        ──▶ a Sent each, with the same `batch`
+            └─▶ a volley: some messages of one size  ──▶ a Sent each, with the same `volley`
+                at the same time, for which a broker
+                has a quicker way (`broker/burst.py`)
 
 It never repeats an attempt, lives through everything that happens to the cluster, and writes down
 how each attempt ended. It may be killed itself, as any node.
@@ -47,17 +50,19 @@ class SimProducer:
         pause_s: float = 0.01,
         delays: tuple[int, ...] = (0,),
         batches: tuple[int, ...] = (1,),
+        volley: int = 0,
         body: Callable[[str, int, Entropy], bytes] = body_of,
     ) -> None:
         """`pause_s`: on average between two attempts.
 
         To choose from: `delays`, levels of single messages; `batches`, how many messages at once.
+        `volley`: instead of all this, so many single messages at a time.
         """
         self.name, self.topic = name, topic
         self.sent = 0  # attempts begun
         self.left = 0  # attempts still to be made
         self._cluster, self._pause_s, self._body = cluster, pause_s, body
-        self._delays, self._batches = delays, batches
+        self._delays, self._batches, self._volley = delays, batches, volley
         self._entropy = cluster.world.rng(f"bodies/{name}")
         self._done = trio.Event()
         cluster.world.node(name, self._main)
@@ -91,18 +96,24 @@ class SimProducer:
             while self.left > 0:
                 self.left -= 1
                 count = node.entropy.choice(self._batches)
-                if count == 1:
+                if self._volley:
+                    acked = await self._send_volley(mq)
+                elif count == 1:
                     acked = await self._send(node, mq)
                 else:
                     acked = await self._send_batch(mq, count)
                 await trio.sleep(node.entropy.uniform(0, 2 * self._pause_s) if acked else PAUSE_S)
         self._done.set()
 
-    def _attempt(self, *, delay_level: int = 0, batch: int = 0) -> Sent:
+    def _attempt(self, *, delay_level: int = 0, batch: int = 0, volley: int = 0) -> Sent:
         self.sent += 1
         body = self._body(self.name, self.sent, self._entropy)
+        if volley:  # all alike but for their number
+            body = f"{self.name}#{self.sent:08}:".encode() + self._entropy.randbytes(100)
         now = trio.current_time()
-        sent = Sent(self.name, self.sent, self.topic, body, now, delay_level, batch=batch)
+        sent = Sent(
+            self.name, self.sent, self.topic, body, now, delay_level, batch=batch, volley=volley
+        )
         self._cluster.history.sent.append(sent)
         return sent
 
@@ -132,6 +143,20 @@ class SimProducer:
             for sent, receipt in zip(batch, await mq.send_batch(self.topic, messages), strict=True):
                 _stored(sent, receipt)
         return batch[0].outcome is Outcome.ACKED
+
+    async def _send_volley(self, mq: Client) -> bool:
+        """Some at the same time, each with an end of its own; whether any was acknowledged."""
+        first = self.sent + 1
+        volley = [self._attempt(volley=first) for _ in range(self._volley)]
+
+        async def send(sent: Sent) -> None:
+            with self._noting([sent]):
+                _stored(sent, await mq.send(self.topic, sent.body))
+
+        async with trio.open_nursery() as nursery:
+            for sent in volley:
+                nursery.start_soon(send, sent)
+        return any(sent.outcome is Outcome.ACKED for sent in volley)
 
     @contextmanager
     def _noting(self, attempts: list[Sent]) -> Iterator[None]:

@@ -128,9 +128,10 @@ async def check_keys(cluster: Cluster) -> None:
     picked = cluster.world.rng("keys").sample(placed, min(KEYS_ASKED_MAX, len(placed)))
     async with _asking(cluster) as (calls, nameservers):
         for one in picked:
+            key = one.properties.get("KEYS") or one.properties["UNIQ_KEY"]
             header = QueryMessageRequestHeader(
                 topic=one.topic,
-                key=one.properties["KEYS"],
+                key=key,
                 max_num=32,
                 begin_timestamp=one.store_ms,
                 end_timestamp=one.store_ms,
@@ -140,4 +141,4 @@ async def check_keys(cluster: Cluster) -> None:
             answer = await calls.ask(address, RequestCode.QUERY_MESSAGE, header, accept=accept)
             found = [message.queue_offset for message in decode_records(answer.body)]
             if one.offset not in found:
-                raise Violation("I5", f"key {one.properties['KEYS']} of {one[:4]} finds {found}")
+                raise Violation("I5", f"key {key} of {one[:4]} finds {found}")

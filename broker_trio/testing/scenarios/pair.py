@@ -55,6 +55,7 @@ class Run:
         self.producers = [
             SimProducer(self.pair, "p0", TOPIC, pause_s=0.4, batches=(1, 1, 1, 3)),
             SimProducer(self.pair, "p1", TOPIC, pause_s=0.4, delays=(0, 0, 1)),
+            SimProducer(self.pair, "p2", TOPIC, pause_s=0.8, volley=16),
             SimProducer(self.pair, "p3", TOPIC, pause_s=0.4, batches=(12,), body=short),
         ]
         self.consumers = [SimConsumer(self.pair, "c0", (TOPIC,))]
