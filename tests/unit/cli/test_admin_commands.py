@@ -174,7 +174,8 @@ def test_a_group_with_waiting_messages_is_deleted_only_with_yes(cluster: Live, n
     result = cluster.run("group", "delete", name, code=3)
     assert "0 members online and 3 messages that wait" in result.stderr
     assert f"next: broker-trio group delete {name} --yes" in result.stderr
-    cluster.run("group", "delete", name, "--yes")
+    done = cluster.run("group", "delete", name, "--yes")
+    assert done.stdout == f"{name}: deleted on broker-a\n"
 
 
 def test_a_reset_shows_first_and_does_with_yes(cluster: Live, name: str) -> None:

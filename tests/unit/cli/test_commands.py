@@ -96,6 +96,7 @@ def test_a_topic_with_messages_is_deleted_only_with_yes(run: Run, cluster: FakeC
     assert "orders" in cluster.topics
     done = run("topic", "delete", "orders", "--yes")
     assert done.exit_code == 0
+    assert done.stdout == "orders: deleted on broker-a, with 2 messages\n"
     assert "orders" not in cluster.topics
     asked = [code for address, code in cluster.asked if code in {215, 216}]
     assert asked == [RequestCode.DELETE_TOPIC_IN_BROKER, RequestCode.DELETE_TOPIC_IN_NAMESRV]
