@@ -20,6 +20,7 @@ from broker_trio.cli.lab.faults import Faults
 from broker_trio.cli.lab.machines import Lab
 from broker_trio.ops.lab.plan import Counts, LabError, counts_of, make_plan
 from tests.fleet.plays import PROGRAM, ROOT, Fleet, Play
+from tests.fleet.verbs import grown, saved, small  # noqa: F401 - fixtures
 
 BUILD_SECONDS = 900
 

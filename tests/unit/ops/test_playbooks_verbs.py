@@ -3,6 +3,7 @@
 import importlib
 import os
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -129,12 +130,20 @@ def test_only_nameservers_that_differ_are_told(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_broker_as_wanted_is_unchanged_and_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drained is also that nobody puts any more."""
-    played = drained("ri", "ri", quiet_for=1)
-    monkeypatch.setattr(plugin("library/rmq_write_perm.py").time, "sleep", lambda _: None)
-    result = run("rmq_write_perm", played, monkeypatch)
+    """Drained is also that nobody puts any more; where somebody does, it is said after a while."""
+    clock = [0.0]
+    library = types.SimpleNamespace(
+        monotonic=lambda: clock[0], sleep=lambda s: clock.append(clock.pop() + s)
+    )
+    quiet = plugin("library/rmq_write_perm.py").quiet
+    monkeypatch.setitem(quiet.__globals__, "time", library)
+    puts = iter(["1", "2", "2", "2", "2"])
+    still = types.SimpleNamespace(must=lambda *_: {"msgPutTotalTodayNow": next(puts)})
+    assert quiet(still, "broker-b", 3, 90) == 4
+    busy = types.SimpleNamespace(must=lambda *_: {"msgPutTotalTodayNow": str(clock[0])})
+    assert quiet(busy, "broker-b", 3, 5) is None
+    result = run("rmq_write_perm", drained("ri", "ri"), monkeypatch)
     assert not result["changed"]
-    assert result["waited"] >= 1
 
 
 def test_check_mode_tells_the_permission_and_changes_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,3 +280,37 @@ def test_modules_here_are_loaded_by_their_own_names() -> None:
     sys.modules.setdefault("ansible.module_utils.rmq_saved", plugin("module_utils/rmq_saved.py"))
     assert importlib.import_module("ansible.module_utils.rmq_saved").FORMAT == 1
     assert issubclass(Ended, Exception)
+
+
+# -- pages ---------------------------------------------------------------------------------------
+
+PAGES = PLAYBOOKS.parent / "docs/operating/verbs"
+PARTS = {"nameservers", "brokers", "topics", "monitoring", "hosts"}  # of site.yml
+
+
+def test_every_verb_has_a_page() -> None:
+    """What it does, the command, what it prints, what can go wrong."""
+    verbs = {path.stem for path in PLAYBOOKS.glob("*.yml")} - PARTS
+    assert {path.stem for path in PAGES.glob("*.md")} == verbs
+    for path in PAGES.glob("*.md"):
+        text = path.read_text()
+        assert text.startswith(f"# {path.stem}: "), path.name
+        assert f"playbooks/{path.stem}.yml" in text, path.name
+        missing = [h for h in ("## What it prints", "## What can go wrong") if h not in text]
+        assert missing == [], path.name
+        assert "@" not in text, path.name
+
+
+def options_of(verb: str) -> set[str]:
+    """What -e may say, by its file of defaults."""
+    return set(tree(PLAYBOOKS / f"vars/{verb}.yml"))
+
+
+@pytest.mark.parametrize("verb", ["decommission", "backup", "support_bundle", "destroy"])
+def test_options_of_a_page_exist(verb: str) -> None:
+    """Each row of its table of options is a default of the verb, or what it asks for."""
+    text = (PAGES / f"{verb}.md").read_text()
+    rows = [line.split("`")[1] for line in text.splitlines() if line.startswith("| `")]
+    named = {row for row in rows if row.startswith((f"{verb}_", "support_"))}
+    assert len(named) >= 2
+    assert named <= options_of(verb)
