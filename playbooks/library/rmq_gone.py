@@ -47,18 +47,19 @@ def is_volume(path):
 
 
 def found(paths):
-    """What of these is there: a path, or the entries of one that is mounted and not empty."""
-    there = []
+    """What of these is there: a path, or the entries of one that is mounted; none inside another."""
+    there = set()
     for path in paths:
         if is_volume(path):
-            there += [
-                os.path.join(path, name)
-                for name in sorted(os.listdir(path))
-                if name != "lost+found"
-            ]
+            names = [name for name in os.listdir(path) if name != "lost+found"]
+            there |= {os.path.join(path, name) for name in names}
         elif os.path.lexists(path):
-            there.append(path)
-    return there
+            there.add(path)
+    return [path for path in sorted(there) if not any(inside(path, other) for other in there)]
+
+
+def inside(path, other):
+    return path.startswith(other + "/")
 
 
 def size(path):
