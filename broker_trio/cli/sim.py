@@ -4,6 +4,7 @@
     broker-trio sim power_loss --seed 4711            one run: numbers, and when which fault struck
     broker-trio sim power_loss --seed 0 --count 1000  a thousand seeds; stops at the first failure
     broker-trio sim all --seeds 50                    50 of each, or of `pairs`, summed up
+    broker-trio sim all --seeds 50 --floor --fresh W  as CI does: some seeds drawn from the word W
 
 A scenario is a name of testing/scenarios/catalogue.py, or `module:function` for an async function
 of a World (testing/world.py). A failing test prints seed and scenario; equal seeds give equal
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from broker_trio.cli.output import json_option, print_facts, print_json, print_table
-from broker_trio.cli.sim_many import names_for, run_many
+from broker_trio.cli.sim_many import Floor, names_for, run_many
 
 if TYPE_CHECKING:
     from broker_trio.testing.simulate import SimResult
@@ -40,10 +41,27 @@ SEED: Final = click.IntRange(0, (1 << 63) - 1)
     type=click.IntRange(min=1),
     help="Run so many seeds of SCENARIO, `pairs` or `all` on all cores, and sum up.",
 )
+@click.option(
+    "--fresh",
+    metavar="WORD",
+    default="",
+    help="With --seeds: each tenth one is drawn from the word, say a commit, and new with it.",
+)
+@click.option(
+    "--floor", is_flag=True, help="With --seeds: fail where too little was run to say anything."
+)
 @click.option("--logs", is_flag=True, help="The programs' logs on stderr.")
 @json_option
 def sim(
-    *, scenario: str | None, seed: int, count: int, seeds: int | None, logs: bool, as_json: bool
+    *,
+    scenario: str | None,
+    seed: int,
+    count: int,
+    seeds: int | None,
+    fresh: str,
+    floor: bool,
+    logs: bool,
+    as_json: bool,
 ) -> None:
     """Replay a simulated cluster run: SCENARIO is a name, or module:function; without one, list.
 
@@ -53,7 +71,9 @@ def sim(
         show_scenarios(as_json=as_json)
         return
     if seeds is not None:
-        if not run_many(names_for(scenario), range(seed, seed + seeds), as_json=as_json):
+        all_seeds = range(seed, seed + seeds)
+        least = Floor() if floor else None
+        if not run_many(names_for(scenario), all_seeds, as_json=as_json, fresh=fresh, floor=least):
             sys.exit(1)
         return
     if logs:
