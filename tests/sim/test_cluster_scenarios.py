@@ -31,6 +31,7 @@ SEEDS = {
     "pair_switchover": 1,
     "pair_mistakes": 1,
     "pair_loss": 1,
+    "pair_rules": 1,
     "pair_eio": 1,
     "pair_full": 1,
     "pair_other_disk": 1,

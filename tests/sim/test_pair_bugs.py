@@ -5,7 +5,7 @@ scenarios. The walks of tests/unit/pair/ find every rule of the protocol alone, 
 cluster; here it is shown that the checkers of a whole one notice, too.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -14,11 +14,14 @@ from broker_trio.broker.offsets import ConsumerOffsets
 from broker_trio.broker.replication import replica as replicas
 from broker_trio.broker.replication import state_file
 from broker_trio.broker.replication.followers import Follower
-from broker_trio.broker.replication.machine import Machine
+from broker_trio.broker.replication.machine import NEVER, Machine
 from broker_trio.model import pair
+from broker_trio.namesrv import witnessing
+from broker_trio.namesrv.witness import Witness
 from broker_trio.store.replica import Replica
 from broker_trio.testing.checkers.verdict import Violation
 from broker_trio.testing.scenarios.catalogue import run
+from broker_trio.testing.scenarios.pair_rules import SCRIPTS
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
@@ -94,6 +97,48 @@ def shows_what_is_not_confirmed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Store, "confirm_offset", property(lambda self: self.own_end))
 
 
+def forgets_the_lease(patch: pytest.MonkeyPatch) -> None:
+    """An owner writes and answers with or without a lease (rule 4)."""
+    patch.setattr(Machine, "lease_until", property(lambda _self: float("inf")))
+
+
+def does_not_wait(patch: pytest.MonkeyPatch) -> None:
+    """A promoted slave writes at once after a lone owner (rule 12)."""
+    patch.setattr(Machine, "_wait_s", lambda _self: 0.0)
+
+
+def counts_one_nameserver(patch: pytest.MonkeyPatch) -> None:
+    """One nameserver's word is a majority's (rule 4)."""
+    patch.setattr(
+        Machine, "_majority_sent", lambda self: max(self._witness_sent.values(), default=NEVER)
+    )
+
+
+def epochs_without_an_owner(patch: pytest.MonkeyPatch) -> None:
+    """Two stores can make the same epoch (§1)."""
+    for name in ("__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"):
+        compare = getattr(int, name)
+        patch.setattr(pair.Epoch, name, lambda a, b, compare=compare: compare(a[0], b[0]))
+
+
+def tells_all_of_a_handover(patch: pytest.MonkeyPatch) -> None:
+    """Nameservers hear of a handover that the old owner did not agree to (rule 14)."""
+    patch.setattr(Machine, "may_tell_witnesses", Machine.may_announce)
+
+
+def speaks_at_once(patch: pytest.MonkeyPatch) -> None:
+    """A nameserver without its file asks the others and does not wait (rule 15)."""
+    patch.setattr(witnessing, "SKEW", 0.0)
+    begin = Witness.__init__
+
+    def hurry(self: Witness, known: Any, *, others: int, wait_until: float) -> None:
+        begin(self, known, others=others, wait_until=min(wait_until, 0.0))
+
+    patch.setattr(Witness, "__init__", hurry)
+
+
+SCRIPT_COUNT = len(SCRIPTS)
+
 BUGS: list[tuple[Patch, str, int]] = [
     (skips_the_epoch_fsync, "pair_power", 10),
     (acks_before_it_wrote, "pair_power", 10),
@@ -107,17 +152,29 @@ BUGS: list[tuple[Patch, str, int]] = [
 ]
 """What, which scenario finds it, and within how many seeds."""
 
+DIRECTED: list[tuple[Patch, str, int]] = [
+    (forgets_the_lease, "isolated", 2),
+    (does_not_wait, "isolated", 2),
+    (counts_one_nameserver, "isolated", 2),
+    (epochs_without_an_owner, "rivals", 2),
+    (tells_all_of_a_handover, "handover", 4),
+    (speaks_at_once, "too_soon", 4),
+    (ignores_the_floor, "twice", 6),
+]
+"""What, which script of `pair_rules` finds it, and within how many of its seeds."""
 
-def first_failure(name: str, seeds: int) -> BaseException:
+
+def first_failure(name: str, seeds: Iterable[int]) -> BaseException:
     """What the first failing seed raised."""
-    for seed in range(seeds):
+    seeds = list(seeds)
+    for seed in seeds:
         try:
             run(name, seed)
         except Violation as violation:
             return violation
         except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001 -- it ended a program
             return error
-    raise AssertionError(f"{seeds} seeds of {name} did not notice")
+    raise AssertionError(f"{len(seeds)} seeds of {name} did not notice")
 
 
 @pytest.mark.slow
@@ -127,5 +184,19 @@ def test_planted_bug_is_found(
 ) -> None:
     """Within the stated number of seeds, by a checker, or by the program's own assertions."""
     bug(monkeypatch)
-    failure = first_failure(name, seeds)
+    failure = first_failure(name, range(seeds))
+    assert "seeds of" not in str(failure)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("bug", "script", "seeds"), DIRECTED, ids=[one.__name__ for one, *_ in DIRECTED]
+)
+def test_missing_rule_is_found(
+    bug: Patch, script: str, seeds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within the stated number of the script's seeds; the same seeds pass with the rule."""
+    first = [one.__name__ for one, _ in SCRIPTS].index(script)
+    bug(monkeypatch)
+    failure = first_failure("pair_rules", range(first, seeds * SCRIPT_COUNT, SCRIPT_COUNT))
     assert "seeds of" not in str(failure)

@@ -3,7 +3,7 @@
     mode    SEND_OK     a message that was acknowledged, or read, may be gone
     C, D    two copies  only if an operator accepted a loss (a forced record)
     A, B    one copy    the same; or a later record of another owner begins at or before it: the lag
-                        that was printed in front of the promotion
+                        that was printed in front of the promotion; not by a switchover
     A                   the same; or the power went within the flusher's time
 
 Offsets are those of the log, so that the lag is a place and no guess about time. A record excuses
@@ -50,7 +50,7 @@ class Promised:
         """An async pair: another owner began before it."""
         if self._mode.copies == 2:
             return False
-        return any(record.start <= physical_offset for record in later)
+        return any(record.start <= physical_offset for record in later if not record.handover)
 
     def of_readers(self) -> str:
         """What was read is as safe as what this mode acknowledges with."""

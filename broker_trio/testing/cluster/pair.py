@@ -70,10 +70,10 @@ class Mode(NamedTuple):
 MODES: Final = (Mode("D", True, 2), Mode("C", False, 2), Mode("B", True, 1), Mode("A", False, 1))
 
 
-def mode_of(world: World, letters: str = "DCBA") -> Mode:
-    """The seed's: one of these, in turns."""
+def mode_of(world: World, letters: str = "DCBA", shift: int = 1) -> Mode:
+    """The seed's: one of these, in turns of `shift` seeds."""
     modes = [mode for mode in MODES if mode.letter in letters]
-    return modes[world.seed % len(modes)]
+    return modes[world.seed // shift % len(modes)]
 
 
 @final

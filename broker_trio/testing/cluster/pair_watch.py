@@ -1,6 +1,9 @@
 """Looks at both replicas of a pair many times a second, as nobody outside the simulator could.
 
-    at every look   one replica at most may acknowledge alone            (I9, one writer)
+    at every look   one replica at most may acknowledge alone, and not    (I9, one writer)
+                    in an epoch below another owner's in force
+                    what needs two copies is not shown where the other    (I6 of the rules)
+                    member is away and a stranger follows
                     the confirm offset is held by whoever counts         (I8, I10)
                     no group's offset moves back under one owner         (I7)
                     no group stands behind the end of a queue            (I7, rule 16)
@@ -53,6 +56,7 @@ class Watch:
         self._apps, self._two_disks = apps, two_disks
         self._reign: Reign | None = None
         self._stood: dict[Place, int] = {}
+        self._shown: tuple[Epoch, int] | None = None  # when a stranger came in the member's place
 
     async def run(self) -> None:
         """Until cancelled. Raises `Violation`."""
@@ -91,6 +95,11 @@ class Watch:
         if len(alone) > 1:
             epochs = [f"{one.name} in {one.replica.settled}" for one in alone]
             raise Violation("I9", f"two replicas may acknowledge alone: {' and '.join(epochs)}")
+        newest = max(self.records, default=NO_EPOCH)
+        for one in alone:
+            if one.replica.settled < newest and newest.owner != one.replica.store_id:
+                text = f"{one.name} may acknowledge alone in {one.replica.settled}, "
+                raise Violation("I9", f"{text}and {newest} is in force")
 
     def _check_owner(self, owner: _Seen, seen: list[_Seen]) -> None:
         settled = owner.replica.machine.state.settled
@@ -104,6 +113,20 @@ class Watch:
         if reign != self._reign:
             self._reign, self._stood = reign, {}
         self._check_offsets(owner)
+        self._check_strangers(owner, seen)
+
+    def _check_strangers(self, owner: _Seen, seen: list[_Seen]) -> None:
+        """Rule 6: the copy of a store that is no member confirms nothing."""
+        settled, confirm = owner.replica.machine.state.settled, owner.parts.store.confirm_offset
+        member = settled.other(owner.replica.store_id)
+        others = {one.replica.store_id for one in seen if one is not owner}
+        if settled.min == 1 or not others or member in others:
+            self._shown = None
+            return
+        first = self._shown = self._shown or (settled.epoch, confirm)
+        if first[0] == settled.epoch and confirm > first[1]:
+            text = f"{owner.name} shows up to {confirm}, {first[1]} when {others} came"
+            raise Violation("I1", f"{text}, whose copy does not count")
 
     def _check_held(self, owner: _Seen, other: _Seen) -> None:
         """What the owner shows is in the other's log, and on its disk if that was promised."""

@@ -129,12 +129,15 @@ async def trouble(
     letters: str = "DCBA",
     on_call: bool = True,
     store: StoreConfig | None = None,
+    shift: int = 1,
 ) -> AsyncIterator[Run]:
     """A busy pair for the block, judged at its end. `letters`: the modes to take turns.
 
+    `shift`: after so many seeds the next one, where seeds take turns at something else, too.
+
     Raises `Violation`, from the watch too.
     """
-    run = Run(world, mode_of(world, letters), plant, store)
+    run = Run(world, mode_of(world, letters, shift), plant, store)
     world.log("mode", run.mode.letter)
     async with trio.open_nursery() as nursery:
         await run.pair.whole()
