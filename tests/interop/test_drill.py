@@ -103,7 +103,8 @@ def test_a_drill_that_is_interrupted_heals_and_says_so(home: Path, tmp_path: Pat
     ) as running:  # fmt: skip
         assert running.stderr is not None
         deadline = time.monotonic() + READY_S
-        while "kill all" not in running.stderr.readline():
+        while "kill all: " not in (line := running.stderr.readline()):
+            assert line, "it ended by itself"
             assert time.monotonic() < deadline
         os.kill(running.pid, signal.SIGINT)
         running.stderr.read()

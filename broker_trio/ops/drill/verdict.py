@@ -83,6 +83,8 @@ def outcome_of(folder: Folder) -> Outcome:
         *_state(folder, drill, fault),
         *_times(made, drill, stood_still_s(marks)),
     ]
+    if any(mark.name == "aborted" for mark in marks):
+        _doubt_what_was_cut_short(made.checks, marks)
     broken = [c for c in made.checks if c.ok is False]
     open_ = [c for c in made.checks if c.ok is None]
     made.reasons = [f"{c.name}: {c.found}, wanted {c.wanted}" for c in (*broken, *open_)]
@@ -106,6 +108,19 @@ def _measure(made: Outcome, folder: Folder, fault: int) -> None:
     decided = made.moments[2].at_ms
     if folder.run.human and decided is not None:
         made.person_s = (decided - fault) / 1_000
+
+
+def _doubt_what_was_cut_short(checks: Sequence[Check], marks: Sequence[Mark]) -> None:
+    """An aborted drill breaks no goal that it did not come to; what was lost is lost."""
+    goals = {
+        "the other took over", "the guard refuses", "recovery (RTO)", "recovery after the healing",
+        "sends not acknowledged",
+    }  # fmt: skip
+    if not any(mark.name == "not_whole" for mark in marks):
+        goals.add("whole again")
+    for check in checks:
+        if check.name in goals and check.ok is False:
+            check.ok = None
 
 
 def _kept(ledger: Report, run: Run) -> list[Check]:

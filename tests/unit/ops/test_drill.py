@@ -95,6 +95,17 @@ def test_without_a_fault_nothing_is_proved() -> None:
     assert "aborted: no steady state" in " ".join(outcome.reasons)
 
 
+def test_a_drill_that_was_cut_short_breaks_no_goal_that_it_did_not_come_to() -> None:
+    """Inconclusive, never a pass; what was lost is lost all the same."""
+    cut = [Mark(at_ms=wall(FAULT_S), name="fault"), Mark(at_ms=wall(22), name="aborted")]
+    made = Made(outage=(FAULT_S, 1e9))
+    made.marks = [made.marks[0], *cut]
+    assert made.outcome().verdict == "inconclusive"
+    lost = Made(unread={30})
+    lost.marks = [lost.marks[0], *cut]
+    assert lost.outcome().verdict == "fail"
+
+
 def test_a_pair_that_was_never_whole_again_fails_it() -> None:
     """Restoration must be proved, and the reason says what was missing."""
     made = Made()
