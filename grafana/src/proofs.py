@@ -9,28 +9,35 @@ LIVE: Final = {
     "BrokerMasterDown": "both programs of a pair are stopped",
     "SendsRefusedNoSlave": "the slave is stopped under load",
     "SendErrorRatio": "the slave is stopped under load",
-    "SyncReplicationTimeouts": "the slave's host is frozen under load",
-    "ReplicationStalled": "the slave's host is frozen under load",
     "PutsRefused": "the master's disk is filled under load",
     "DiskRefusing": "the master's disk is filled under load",
-    "DiskFullSoon": "the master's disk is filled but for a tenth",
     "BrokerCannotWrite": "slave and nameservers are stopped: the master's lease ends",
     "NameserversAlmostGone": "slave and nameservers are stopped",
     "BrokerUnregisteredEverywhere": "slave and nameservers are stopped",
-    "BrokerNotReady": "slave and nameservers are stopped, the master is started again",
     "NameserversDisagree": "one nameserver is cut off from both brokers",
-    "BrokerFlapping": "a broker is restarted four times; seen firing, its window of 15 minutes not waited for",
 }
+UNSEEN: Final = {
+    "SyncReplicationTimeouts": "the slave's host is frozen under load",
+    "ReplicationStalled": "the slave's host is frozen under load",
+    "DiskFullSoon": "the master's disk is filled but for a tenth",
+    "BrokerNotReady": "slave and nameservers are stopped, the master is started again",
+    "BrokerFlapping": "a broker is restarted four times",
+}
+"""A case is written, and was not seen to pass yet."""
+
 PLANTED: Final = {
     "BrokerTwoMasters": "leases exclude it",
     "StoreCorruption": "a disk that returns wrong data cannot be ordered",
     "RetentionEatsUnread": "it would take hours of retention",
 }
-"""From a page of metrics on the monitor, and why not from a fault."""
+"""From a page of metrics on the monitor, and why not from a fault; not seen to pass yet either."""
 
 
 def table() -> str:
     """For docs/operating/alerts.md."""
     rows = [f"| {name} | {how} |\n" for name, how in LIVE.items()]
-    rows += [f"| {name} | *planted figures*: {why} |\n" for name, why in PLANTED.items()]
+    rows += [f"| {name} | *not seen yet*: {how} |\n" for name, how in UNSEEN.items()]
+    rows += [
+        f"| {name} | *planted figures, not seen yet*: {why} |\n" for name, why in PLANTED.items()
+    ]
     return "| page | raised by |\n|---|---|\n" + "".join(rows)

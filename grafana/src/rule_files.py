@@ -107,7 +107,7 @@ def alerts_page() -> str:
         "Each has a runbook, and two promtool cases in `grafana/rules_test`: one in which it fires, one close call.\n\n"
         "| alert | severity | after | says |\n|---|---|---|---|\n" + rows + "\n"
         "## Pages on real hosts\n\n"
-        "`tests/fleet/test_monitoring.py` raises each on a pair, two nameservers and a monitor, with the rules and waits of production: it fires, reaches the receiver of pages, and is resolved after the fault.\n\n"
+        "`tests/fleet/test_monitoring.py` raises pages on a pair, two nameservers and a monitor, with the rules and waits of production: each fires, reaches the receiver of pages, and is resolved after the fault.\n\n"
         + proofs.table()
     )
 
