@@ -104,9 +104,7 @@ def drill_hosts(steps):
 
 def drill_ends(steps, do):
     """Those whose power is taken away."""
-    return [
-        target["host"] for step in steps if step["do"] == do for target in step["targets"]
-    ]
+    return [target["host"] for step in steps if step["do"] == do for target in step["targets"]]
 
 
 class FilterModule:
