@@ -212,7 +212,8 @@ def cluster_problems(hostvars, groups, known):
         problems.append(
             "accounts and TLS do not exist yet: set allow_insecure_listen: true to serve without them"
         )
-    paired = {each["name"] for each in instances if each["id"] != 0}
+    names = [each["name"] for each in instances]
+    paired = {e["name"] for e in instances if e["id"] != 0 or names.count(e["name"]) > 1}
     for each in instances:
         key = str(hostvars[each["host"]].get("broker_pair_key") or "")
         if each["name"] in paired and len(key) < KEY_CHARS_MIN:

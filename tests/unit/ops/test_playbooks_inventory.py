@@ -49,6 +49,13 @@ def test_two_masters_are_found() -> None:
     ]
 
 
+def test_one_mistake_does_not_hide_another() -> None:
+    """Two masters are a pair, too: their keys are looked at."""
+    hostvars, groups = pair_of(0, 0)
+    hostvars["a1"]["broker_pair_key"] = "short"
+    assert len(problems((hostvars, groups))) == 2
+
+
 def test_every_mistake_is_said_at_once() -> None:
     """One run of preflight tells all of them, in the operator's words."""
     hostvars, groups = pair_of(0, 1)
