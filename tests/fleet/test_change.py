@@ -94,24 +94,6 @@ def test_what_only_the_old_master_had_is_counted_and_saved(whole: Fleet) -> None
     whole.wait_until_whole()
 
 
-def test_a_slave_is_rebuilt_from_nothing(whole: Fleet) -> None:
-    """Its store deleted: `site.yml` starts it, the master's messages come over, it counts again."""
-    master = whole.master()
-    (slave,) = MEMBERS.keys() - {master}
-    unit, data = f"broker-trio-broker@{MEMBERS[slave]}", f"/var/lib/broker-trio/{MEMBERS[slave]}"
-    whole.program("produce", TOPIC, text="one\ntwo\nthree\n")
-    whole.lab.execute(slave, "systemctl", "stop", unit)
-    whole.lab.execute(slave, "sh", "-c", f"rm -rf {data}/* {data}/.[a-z]*")
-    began = time.monotonic()
-    whole.play("site")
-    whole.wait_until_whole()
-    figure("slave rebuilt from empty", seconds=round(time.monotonic() - began, 1))
-    ends = {replica["log_end"] for replica in whole.pair()["replicas"].values()}
-    assert len(ends) == 1
-    found = whole.lab.execute(slave, "grep", "-c", "-a", TOPIC, "-r", f"{data}/commitlog").stdout
-    assert int(found.strip().rpartition(":")[2]) > 0
-
-
 def releases(fleet: Fleet) -> set[str]:
     """What `current` shows on the hosts."""
     link = ("readlink", "/opt/broker-trio/current")
