@@ -45,6 +45,11 @@ NAMESERVER: Final = "broker-trio-nameserver"
 PLANTED: Final = "/run/planted/metrics"
 PAGES: Final = {alert.name for alert in ALERTS if alert.severity == "page"}
 PLANTS: Final = {
+    "SyncReplicationTimeouts": 'brokertrio_receipts_total{ID,durability="slave_timeout"} NOW\n',
+    "ReplicationStalled": (
+        'brokertrio_replication_lag_bytes{ID,instance="p1",replica="2"} 500\n'
+        'brokertrio_replication_last_ack_timestamp_seconds{ID,instance="p1",replica="2"} 1\n'
+    ),
     "RetentionEatsUnread": (
         'rocketmq_consumer_lag_latency_milliseconds{ID,topic="t",consumer_group="g"} 9e6\n'
         "rocketmq_storage_message_reserve_time_milliseconds{ID} 1e7\n"
@@ -229,10 +234,6 @@ def stop_slave(fleet: Watched, faults: Faults) -> None:
     fleet.unit("stop", slave_of(fleet))
 
 
-def freeze_slave(fleet: Watched, faults: Faults) -> None:
-    faults.stall(slave_of(fleet))
-
-
 def fill_disk(fleet: Watched, faults: Faults) -> None:
     faults.fill(fleet.master(), VOLUME, leave=1 << 20)
 
@@ -261,10 +262,6 @@ FAULTS: Final = {
     "pair_stopped": Fault(frozenset({"BrokerMasterDown"}), stop_pair, start_all),
     "slave_stopped": Fault(
         frozenset({"SendsRefusedNoSlave", "SendErrorRatio"}), stop_slave, start_all, load=True
-    ),
-    "slave_frozen": Fault(
-        frozenset({"ReplicationStalled", "SyncReplicationTimeouts"}),
-        freeze_slave, start_all, load=True,
     ),
     "disk_full": Fault(
         frozenset({"DiskRefusing", "PutsRefused"}), fill_disk, start_all, load=True
