@@ -103,7 +103,16 @@ class Witness:
                 f"{len(tables)} of {self.needed} other nameservers told what they know: "
                 "broker-trio pair adopt, if they are lost"
             )
-        self._replace(highest(tables))
+        found = highest(tables)
+        for table in tables:
+            for name, record in table.items():
+                newest = found[name]
+                if newest.epoch > record.epoch and not pair.meets_floor(newest, record):
+                    return (
+                        f"{name}: epochs {record.epoch} and {newest.epoch} exclude each other, and "
+                        "this one cannot know which of them it had taken"
+                    )
+        self._replace(found)
         return ""
 
     def adopt(self, records: Mapping[str, Record]) -> str:

@@ -83,6 +83,13 @@ def _with_two(view: View, owner: Status) -> Instruction:
 
 def _without_lease(view: View, status: Status) -> Instruction:
     fact = witnesses_reached(view).fact
+    settled = kept_of(status).settled
+    for witness in view.witnesses.values():
+        held = witness.record
+        if held is not None and held.epoch > settled.epoch and not meets_floor(held, settled):
+            text = f"a nameserver keeps epoch {held.epoch}, which may not be taken: "
+            text += f"let {label(status)} make a record above it"
+            return Instruction("finish", text, f"broker-trio promote {label(status)}")
     if too_many_forgot(view):
         return _adopt(view)
     return Instruction("wait", f"{label(status)} is the master without a lease: {fact}")
