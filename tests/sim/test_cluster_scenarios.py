@@ -38,7 +38,7 @@ SEEDS = {
 }
 """Some 30 s of one core together; the seeds are 0, 1, …"""
 
-MAY_LOSE = {"kill9", "fsync_error", "pair_loss"}
+MAY_LOSE = {"kill9", "fsync_error", "pair_loss", "pair_rules"}
 
 SOAK = range(1_000, 3_000, 50)
 
