@@ -59,8 +59,10 @@ class Network:
             run(*inside, "nft", "-f", "-", told=TABLE)
 
     def down(self) -> None:
-        """As far as it came up."""
-        for space in self.names.values():
+        """As far as it came up. The kernel ends a namespace later, so its link is ended first."""
+        for name, space in self.names.items():
+            outside = f"{self.bridge}{name}"
+            subprocess.run(["ip", "link", "del", outside], capture_output=True, check=False)
             subprocess.run(["ip", "netns", "del", space], capture_output=True, check=False)
         subprocess.run(["ip", "link", "del", self.bridge], capture_output=True, check=False)
 
