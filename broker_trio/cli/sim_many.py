@@ -126,7 +126,10 @@ def run_many(
     with ProcessPoolExecutor(
         jobs or os.cpu_count() or 1, mp_context=context, initializer=begin
     ) as pool:
-        done = list(pool.map(run_once, work, chunksize=1))
+        done: list[Ran] = []
+        for one in pool.map(run_once, work, chunksize=1):
+            done.append(one)
+            tell(done, work, time.monotonic() - began)
     rows = [sums(name, [one for one in done if one.scenario == name]) for name in names]
     total = sums("total", done)
     failed = [one for one in done if one.failure]
@@ -154,6 +157,15 @@ def run_many(
     for what in missing:
         click.echo(f"too little was run to say anything: {what}")
     return not failed and not missing
+
+
+def tell(done: Sequence[Ran], work: Sequence[tuple[str, int]], seconds: float) -> None:
+    """On stderr, while others run: a failure with its replay at once, and each scenario's end."""
+    one, count = done[-1], len(done)
+    if one.failure:
+        click.echo(f"{one.failure}\n  broker-trio sim {one.scenario} --seed {one.seed}", err=True)
+    if count == len(work) or work[count][0] != one.scenario:
+        click.echo(f"{one.scenario}: {count} of {len(work)} runs, {seconds:.0f} s", err=True)
 
 
 def begin() -> None:

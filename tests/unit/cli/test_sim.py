@@ -3,11 +3,12 @@
 import errno
 import json
 
+import pytest
 import trio
 from click.testing import CliRunner
 
 from broker_trio.cli.main import cli
-from broker_trio.cli.sim_many import what_failed
+from broker_trio.cli.sim_many import Ran, tell, what_failed
 from broker_trio.testing.world import Node, World
 
 HERE = f"{__name__}:"
@@ -156,3 +157,21 @@ def test_a_failed_run_is_told_in_a_line() -> None:
     """The innermost error and where it was raised, however deep its group."""
     group = ExceptionGroup("outer", [ExceptionGroup("inner", [ValueError("lost")])])
     assert what_failed(group) == "ValueError: lost"
+
+
+def test_many_runs_tell_how_far_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    """On stderr: a failure at once, with its replay, and the end of each scenario."""
+    work = [("one", 0), ("one", 1), ("two", 0)]
+    done = []
+    for scenario, seed in work:
+        failure = "Violation: I1" if seed else ""
+        done.append(Ran(scenario, seed, failure, 0.1, 1, 1, 1, 0.5, False))
+        tell(done, work, 7.4)
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.splitlines() == [
+        "Violation: I1",
+        "  broker-trio sim one --seed 1",
+        "one: 2 of 3 runs, 7 s",
+        "two: 3 of 3 runs, 7 s",
+    ]
