@@ -3,7 +3,10 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import anyio
+
 from broker_trio.client.calls import Calls
+from broker_trio.client.errors import NoRoute
 from broker_trio.client.group_calls import GroupCalls, readable
 from broker_trio.client.routes import Nameservers, masters, write_queues
 from broker_trio.model.codes import RequestCode
@@ -21,6 +24,7 @@ from broker_trio.wire.properties import format_properties
 
 NOW_MS = 1_700_000_000_000
 GROUP = "g-test"
+KNOWN_S = 10.0
 
 
 class Talk:
@@ -55,8 +59,16 @@ class Talk:
         return offsets
 
     async def queues(self, topic: str) -> dict[MessageQueue, str]:
-        """The topic's readable queues and where to read each."""
-        return readable(topic, await self.nameservers.route(topic))
+        """The topic's readable queues and where to read each.
+
+        A topic that a send just made is told to nameservers beside its answer: it is waited for.
+        """
+        with anyio.fail_after(KNOWN_S):
+            while True:
+                try:
+                    return readable(topic, await self.nameservers.route(topic))
+                except NoRoute:
+                    await anyio.sleep(0.005)
 
     async def read(self, topic: str) -> list[bytes]:
         """All bodies of all queues."""
