@@ -24,12 +24,13 @@ from broker_trio.testing.cluster.consumer import SimConsumer
 from broker_trio.testing.cluster.history import History, Outcome
 from broker_trio.testing.cluster.producer import SimProducer
 from broker_trio.testing.scenarios.plain import TOPIC, always
-from broker_trio.testing.sim_device import CAPACITY_BYTES
+from broker_trio.testing.sim_device import CAPACITY_BYTES, FLUSH_S
 from broker_trio.testing.world import World
 
 BROKER: Final = "b0"
 READ_LOOKS: Final = 200
 ENDLESS: Final = 1_000_000
+ROUND_FSYNCS: Final = 3  # of the flusher: two segments and their folder
 NEVER_DELETES: Final = {
     "disk_used_ratio_delete": 0.999_999_7,
     "disk_used_ratio_force": 0.999_999_8,
@@ -180,7 +181,10 @@ async def overload(world: World, *, plant: Plant = sound) -> Verdict:
     for producer in producers:
         await producer.done()
     _check_busy(cluster.history)
-    return await conclude(cluster, consumers, always(consumers, sync=sync), topics=(TOPIC,))
+    flushed = slow * ROUND_FSYNCS * max(FLUSH_S)  # what began on the slow disk ends as slowly
+    return await conclude(
+        cluster, consumers, always(consumers, sync=sync), topics=(TOPIC,), wait_s=flushed
+    )
 
 
 def _check_bounds(cluster: Cluster) -> None:
