@@ -17,6 +17,7 @@ import re
 import tarfile
 
 NAMESERVER_PORT, BROKER_PORT = 9876, 10911
+NAMESERVER_UNIT = "broker-trio-nameserver.service"
 PREFIXES = (
     "base_", "runtime_", "nameserver_", "broker_",
     "node_exporter_", "prometheus_", "alertmanager_", "grafana_",

@@ -13,7 +13,6 @@ _spec = importlib.util.spec_from_file_location("broker_trio_filters", _path)
 inventory = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(inventory)
 
-NAMESERVER_UNIT = "broker-trio-nameserver.service"
 KEY = "/etc/broker-trio/credentials/%s.pair-key"
 BREAKS = (
     "kill", "poweroff", "cut", "isolate", "fill", "slow", "stall", "forget", "key", "restart",
@@ -30,7 +29,7 @@ def members_of(whom, run, hostvars, groups):
             {
                 "host": host,
                 "who": inventory.nameserver_of(hostvars[host])["address"],
-                "unit": NAMESERVER_UNIT,
+                "unit": inventory.NAMESERVER_UNIT,
                 "data": inventory.nameserver_of(hostvars[host])["data"],
                 "instance": "nameserver",
                 "other": "",

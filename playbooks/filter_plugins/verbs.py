@@ -16,7 +16,6 @@ _spec = importlib.util.spec_from_file_location("broker_trio_filters", _path)
 inventory = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(inventory)
 
-NAMESERVER_UNIT = "broker-trio-nameserver.service"
 WITNESSES_AT_ONCE = 1
 
 
@@ -34,7 +33,7 @@ def added(hostvars, nameservers, brokers):
     """What the inventory has and its host does not run: nameservers, instances, and their hosts."""
     found = {"nameservers": [], "instances": [], "brokers": [], "hosts": []}
     for host in nameservers:
-        if NAMESERVER_UNIT not in facts_of(hostvars, host).get("units", {}):
+        if inventory.NAMESERVER_UNIT not in facts_of(hostvars, host).get("units", {}):
             found["nameservers"].append(host)
     for each in inventory.all_instances(hostvars, brokers):
         if each["unit"] not in facts_of(hostvars, each["host"]).get("units", {}):

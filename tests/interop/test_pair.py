@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -89,6 +89,12 @@ class Load:
         self.job = driver.start(pair.cluster, "send", "until", topic, 0)
         self.ledger = Ledger(pair, folder)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ledger.kill()
+
     def finish(self, group: str) -> tuple[dict[str, Any], dict[str, Any]]:
         """What Java told, what the ledger's judge says; everything acknowledged is there."""
         self.driver.ask(self.pair.cluster, "enough", self.topic)
@@ -131,8 +137,7 @@ def test_a_killed_master_is_replaced_and_returns(
 ) -> None:
     """kill -9, `promote --one-copy`, the old master comes back as a counted copy; equal logs."""
     pair = start(flush=flush)
-    load = Load(pair, driver, topic, tmp_path)
-    try:
+    with Load(pair, driver, topic, tmp_path) as load:
         time.sleep(1.0)
         pair.a.stop(kill=True)
         recovery = pair.recover(pair.b, "promote", f"{NAME}/2", "--one-copy")
@@ -142,8 +147,6 @@ def test_a_killed_master_is_replaced_and_returns(
         pair.wait_whole(pair.b)
         time.sleep(1.0)
         told, report = load.finish(group)
-    finally:
-        load.ledger.kill()
     shown(capsys, f"kill -9, {flush}", recovery, report)
     assert recovery.first_ok_s < recovery.limit_s
     assert told["failed"] > 0, "the kill was noticed"
@@ -163,8 +166,7 @@ def test_a_stopped_master_that_wakes_up_loses_nothing(
 ) -> None:
     """SIGSTOP, promote, SIGCONT: what it had in flight was never acknowledged; it follows."""
     pair = start()
-    load = Load(pair, driver, topic, tmp_path)
-    try:
+    with Load(pair, driver, topic, tmp_path) as load:
         time.sleep(1.0)
         os.kill(pair.a.pid, signal.SIGSTOP)
         try:
@@ -175,8 +177,6 @@ def test_a_stopped_master_that_wakes_up_loses_nothing(
         pair.wait_whole(pair.b)
         time.sleep(1.0)
         _, report = load.finish(group)
-    finally:
-        load.ledger.kill()
     shown(capsys, "SIGSTOP", recovery, report)
     assert recovery.first_ok_s < recovery.limit_s
     assert pair.routed() == pair.b.address
@@ -195,8 +195,7 @@ def test_a_switchover_hands_over_without_a_loss(
 ) -> None:
     """Planned, there and back, under load."""
     pair = start()
-    load = Load(pair, driver, topic, tmp_path)
-    try:
+    with Load(pair, driver, topic, tmp_path) as load:
         time.sleep(1.0)
         there = pair.recover(pair.b, "switchover", f"{NAME}/1", f"{NAME}/2")
         pair.wait_whole(pair.b)
@@ -204,8 +203,6 @@ def test_a_switchover_hands_over_without_a_loss(
         pair.wait_whole(pair.a)
         time.sleep(1.0)
         _, report = load.finish(group)
-    finally:
-        load.ledger.kill()
     shown(capsys, "switchover", there, report)
     shown(capsys, "switchover back", back, report)
     assert there.first_ok_s < there.limit_s

@@ -63,9 +63,8 @@ def test_a_cut_between_the_two(
 ) -> None:
     """Full, then one way and the other: no SEND_OK without the copy, no second master; `degrade`
     goes on with one copy, and the slave is counted again by itself."""
-    load = Load(pair, driver, topic, tmp_path)
     healed = {}
-    try:
+    with Load(pair, driver, topic, tmp_path) as load:
         for what, cut in (
             ("both ways", lambda: cables.cut("a", "b")),
             ("to the slave", lambda: cables.drop("b", "a")),
@@ -85,8 +84,6 @@ def test_a_cut_between_the_two(
         cables.heal()
         pair.wait_whole()
         _, report = load.finish(group)
-    finally:
-        load.ledger.kill()
     shown(capsys, "degrade of a master that is cut from its slave", alone, report)
     told = ", ".join(f"{what} {seconds:.2f} s" for what, seconds in healed.items())
     tell(capsys, f"a cut between the two, from its end to SEND_OK: {told}")
@@ -104,8 +101,7 @@ def test_a_master_that_nobody_reaches(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Its host is cut from everybody: the slave is promoted, and the old master follows it."""
-    load = Load(pair, driver, topic, tmp_path)
-    try:
+    with Load(pair, driver, topic, tmp_path) as load:
         time.sleep(1.0)
         cables.isolate("a")
         recovery = pair.recover(pair.b, "promote", f"{NAME}/2", "--one-copy")
@@ -114,8 +110,6 @@ def test_a_master_that_nobody_reaches(
         pair.wait_whole(pair.b)
         time.sleep(1.0)
         _, report = load.finish(group)
-    finally:
-        load.ledger.kill()
     shown(capsys, "the master's host cut off", recovery, report)
     assert recovery.first_ok_s < recovery.limit_s
     assert agree(pair, "b")

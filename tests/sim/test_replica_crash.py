@@ -102,6 +102,16 @@ async def dies(disk: SimDisk, use: Use) -> bool:
     return died
 
 
+async def dies_at(k: int, disk: SimDisk, use: Use, *, power: bool) -> bool:
+    """Die at operation k of a use; whether k was reached."""
+
+    async def armed(store: Store) -> None:
+        (disk.faults.power_off_at if power else disk.faults.kill_at)(k)
+        await use(store)
+
+    return await dies(disk, armed)
+
+
 async def crash_in_cut(logs: Logs, k: int, *, power: bool) -> bool:
     """Die at operation k of a cut and of what follows it; whether k was reached."""
     disk = SimDisk(random.Random(k))
@@ -112,11 +122,7 @@ async def crash_in_cut(logs: Logs, k: int, *, power: bool) -> bool:
         feed(store, logs.master[logs.common :])
         await store.wait_flushed(len(logs.master))
 
-    async def armed(store: Store) -> None:
-        (disk.faults.power_off_at if power else disk.faults.kill_at)(k)
-        await follow(store)
-
-    died = await dies(disk, armed)
+    died = await dies_at(k, disk, follow, power=power)
 
     async def again(store: Store) -> None:
         end = store.log.max_offset
@@ -149,11 +155,7 @@ async def crash_in_begin_at(logs: Logs, k: int, *, power: bool) -> bool:
         feed(store, logs.master[begin:])
         await store.wait_flushed(len(logs.master))
 
-    async def armed(store: Store) -> None:
-        (disk.faults.power_off_at if power else disk.faults.kill_at)(k)
-        await follow(store)
-
-    died = await dies(disk, armed)
+    died = await dies_at(k, disk, follow, power=power)
 
     async def again(store: Store) -> None:
         low, end = store.log.min_offset, store.log.max_offset

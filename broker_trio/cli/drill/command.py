@@ -16,13 +16,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 import click
 
 from broker_trio.cli.access import Target, cluster_options
-from broker_trio.cli.failures import GuardRefused
 from broker_trio.cli.output import json_option, print_json, print_table
 from broker_trio.ops.drill.catalogue import BY_NAME, DRILLS, Drill, find, seconds_of
 
 if TYPE_CHECKING:
     from broker_trio.cli.drill.before import Asked
-    from broker_trio.ops.drill.records import Guard, Run
 
 F = TypeVar("F", bound=Callable[..., Any])
 EXIT: Final = {"pass": 0, "fail": 1, "inconclusive": 5}
@@ -146,6 +144,7 @@ def plan(
 
     And its guards; nothing is touched.
     """
+    from broker_trio.cli.drill.plan import refuse, show_plan  # noqa: PLC0415
     from broker_trio.cli.drill.session import look_before  # noqa: PLC0415
 
     run, guards = look_before(what, Target(nameservers, timeout_s), folder, asked)
@@ -154,40 +153,6 @@ def plan(
     else:
         show_plan(what, run, guards)
     refuse(what, guards)
-
-
-def show_plan(what: Drill, run: "Run", guards: "list[Guard]", *, hidden: bool = False) -> None:
-    """For people, on stderr: the result alone goes to stdout."""
-
-    def say(text: str) -> None:
-        click.echo(text, err=True)
-
-    if not hidden:
-        say(f"{what.title}: proves that {what.proves}")
-        steps = ", ".join(
-            " ".join(filter(None, (s.do, s.whom, f"{s.seconds:g} s" if s.seconds else "")))
-            for s in what.steps
-        )
-        say(f"  steps     {steps}")
-        say(f"  harm      {what.harm}")
-        say(f"  revert    {what.revert}; armed before the fault")
-    hosts = ", ".join(f"{who} at {address}" for who, address in run.replicas.items())
-    say(f"  hosts     {hosts}; nameservers {', '.join(run.nameservers)}")
-    say(f"  master    {run.master or 'none'}, {run.mode} replication, {run.flush}")
-    say(f"  takes     about {seconds_of(what, run.steady_s):.0f} s at {run.rate:g} sends/s")
-    say(f"  touches   topic {run.topic} on {run.pair} alone")
-    for guard in guards:
-        say(f"  {'ok     ' if guard.ok else 'REFUSED'}  {guard.name}: {guard.fact}")
-
-
-def refuse(what: Drill, guards: "list[Guard]") -> None:
-    """Raises `GuardRefused` where a guard does not hold."""
-    from broker_trio.ops.drill.guards import refused_by  # noqa: PLC0415
-
-    refused = refused_by(guards)
-    if refused:
-        text = "; ".join(f"{guard.name}: {guard.fact}" for guard in refused)
-        raise GuardRefused(text, f"broker-trio drill plan {what.name.replace('_', '-')}")
 
 
 @drill.command()

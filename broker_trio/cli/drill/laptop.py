@@ -140,18 +140,17 @@ class Laptop:
                 case _:
                     raise AssertionError(f"{step.do} is not for a laptop")
 
-    def _signal(self, who: str, number: signal.Signals) -> None:
+    def _signal(self, who: str, number: signal.Signals) -> Child:
         child = self.child(who)
         if child is None:
             raise Failure(f"{who} does not run, so it cannot be broken")
         os.kill(child.pid, number)
+        return child
 
-    def _end(self, who: str, number: signal.Signals) -> None:
-        child = self.child(who)
-        if child is None:
-            raise Failure(f"{who} does not run, so it cannot be broken")
+    def _end(self, who: str, number: signal.Signals) -> Child:
+        child = self._signal(who, number)
         self._gone[who] = child.pid
-        os.kill(child.pid, number)
+        return child
 
     def _resume(self, who: str) -> None:
         child = self.child(who)
@@ -160,9 +159,7 @@ class Laptop:
         self._stalled.discard(who)
 
     def _forget(self, who: str) -> None:
-        child = self.child(who)
-        self._end(who, signal.SIGKILL)
-        assert child is not None, "it was ended just now"
+        child = self._end(who, signal.SIGKILL)
         data, beside = child.folder / "data", child.folder / f"data{BESIDE}"
         shutil.rmtree(beside, ignore_errors=True)
         data.rename(beside)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, final
 
 import click
+import msgspec
 import trio
 
 from broker_trio.cli.access import Cluster, Target
@@ -17,10 +18,10 @@ from broker_trio.cli.access import run as run_cluster
 from broker_trio.cli.connected import run_connected
 from broker_trio.cli.drill import folders, laptop
 from broker_trio.cli.drill.before import TOPIC, Asked, before
-from broker_trio.cli.drill.command import refuse, show_plan
 from broker_trio.cli.drill.conduct import Conductor
 from broker_trio.cli.drill.human import Game
 from broker_trio.cli.drill.observe import Observer, plan_of
+from broker_trio.cli.drill.plan import refuse, show_plan
 from broker_trio.cli.drill.waiting import until
 from broker_trio.cli.drill.web import annotate
 from broker_trio.cli.failures import GuardRefused
@@ -43,19 +44,22 @@ def look_before(
     what: Drill, target: Target, folder: Path | None, asked: Asked
 ) -> tuple[Run, list[Guard]]:
     """The plan on this laptop. Raises `Failure`, and `GuardRefused` for a fault that needs root."""
-    if what.laptop:
-        raise GuardRefused(f"{what.title}: {what.laptop}", "broker-trio drill list")
-    home = laptop.find_home(folder, target.nameservers)
-    target = target_of(home, target)
+    home, target = found_here(what, target, folder)
     with folders.alone(home / "drill.lock") as running:
         asked = replace(asked, running=running, nameservers=target.nameservers)
         return run_cluster(target, lambda cluster: before(cluster, what, asked))
 
 
-def target_of(home: Path, target: Target) -> Target:
-    """The nameservers of that `up`, whatever was said."""
+def found_here(what: Drill, target: Target, folder: Path | None) -> tuple[Path, Target]:
+    """The folder of the `up` that is meant and its nameservers, whatever was said.
+
+    Raises `Failure` where there is none, `GuardRefused` for a fault that needs root.
+    """
+    if what.laptop:
+        raise GuardRefused(f"{what.title}: {what.laptop}", "broker-trio drill list")
+    home = laptop.find_home(folder, target.nameservers)
     found = [c for c in laptop.children() if c.folder.parent == home and c.kind == "nameserver"]
-    return replace(target, nameservers=tuple(sorted((c.who for c in found), key=port_of)))
+    return home, replace(target, nameservers=tuple(sorted((c.who for c in found), key=port_of)))
 
 
 def port_of(address: str) -> tuple[int, str]:
@@ -83,10 +87,7 @@ class Session:
     ) -> dict[str, Any]:  # fmt: skip
         """The whole drill. Raises `Failure`; the document of its report."""
         what = self._what
-        if what.laptop:
-            raise GuardRefused(f"{what.title}: {what.laptop}", "broker-trio drill list")
-        home = laptop.find_home(folder, self._target.nameservers)
-        self._target = target_of(home, self._target)
+        home, self._target = found_here(what, self._target, folder)
         keep = keep or folders.default_keep()
         with folders.alone(home / "drill.lock") as running:
             run = self._checked(running)
@@ -109,7 +110,7 @@ class Session:
         """Watch until SIGTERM. Raises `Failure`; the document of its report."""
         self._asked = replace(self._asked, where="fleet")
         with folders.alone(folder.parent / "drill.lock") as running:
-            run = replace_run(self._checked(running), folder.name)
+            run = msgspec.structs.replace(self._checked(running), run=folder.name)
             made = folders.make_folder(folder.parent, run)
             return self._drilled(run, made, folder.parent, textfile, self._until_asked)
 
@@ -192,13 +193,6 @@ async def read_back(observer: Observer) -> None:
         await observer.read_back()
     except BrokerTrioError as error:
         observer.mark("not_read", str(error))
-
-
-def replace_run(run: Run, name: str) -> Run:
-    """The folder that was asked for is its name."""
-    import msgspec  # noqa: PLC0415
-
-    return msgspec.structs.replace(run, run=name)
 
 
 def ended_ms(document: dict[str, Any]) -> int:

@@ -12,7 +12,6 @@ from broker_trio.ops.drill.catalogue import Drill
 from broker_trio.ops.drill.records import Guard
 
 LAG_BYTES_MAX: Final = 1 << 20
-PAGES: Final = frozenset({"page"})
 
 
 class Seen(NamedTuple):

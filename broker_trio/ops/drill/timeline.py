@@ -134,11 +134,9 @@ def _routed(run: Run, samples: Sequence[Sample], new: Sample | None) -> int | No
         return None
     address, since = run.replicas[new.who], dict[str, int]()
     for sample in samples:
-        if sample.who not in run.replicas and sample.at_ms >= new.at_ms - 1_000:
-            if sample.shows == address:
-                since.setdefault(sample.who, max(sample.at_ms, new.at_ms))
-            elif sample.state != SILENT and sample.who not in since:
-                since.pop(sample.who, None)
+        nameserver = sample.who not in run.replicas
+        if nameserver and sample.at_ms >= new.at_ms - 1_000 and sample.shows == address:
+            since.setdefault(sample.who, max(sample.at_ms, new.at_ms))
     return max(since.values(), default=None)
 
 

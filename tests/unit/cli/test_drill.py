@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -83,6 +83,18 @@ def test_only_one_drill_at_a_time(tmp_path: Path) -> None:
         assert again == ""
 
 
+def children_of(home: Path) -> list[laptop.Child]:
+    """What runs of that `up`."""
+    return [child for child in laptop.children() if child.folder.parent == home]
+
+
+def wait_until(holds: Callable[[], object]) -> None:
+    end = time.monotonic() + DEADLINE_S
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
 @pytest.fixture
 def replica(tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
     """A process that looks like a child of an `up` in tmp_path/up."""
@@ -94,8 +106,13 @@ def replica(tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
         sys.executable, "-c", SLEEP, "broker_trio", "broker", "--config", str(config), "--child",
     ]  # fmt: skip
     with subprocess.Popen(command, stdin=subprocess.DEVNULL) as process:
-        yield process
-        process.kill()
+        try:
+            wait_until(
+                lambda: children_of(folder.parent)
+            )  # its command line comes after Popen returns
+            yield process
+        finally:
+            process.kill()
 
 
 def state_of(pid: int) -> str:
@@ -104,10 +121,7 @@ def state_of(pid: int) -> str:
 
 
 def wait_for_state(pid: int, letters: str) -> None:
-    end = time.monotonic() + DEADLINE_S
-    while state_of(pid) not in letters:
-        assert time.monotonic() < end, state_of(pid)
-        time.sleep(0.005)
+    wait_until(lambda: state_of(pid) in letters)
 
 
 @pytest.mark.slow
@@ -116,7 +130,7 @@ def test_what_heals_without_us_wakes_everybody_and_puts_the_key_back(
 ) -> None:
     """The script that is started before the fault, run alone; twice does no harm."""
     home = tmp_path / "up"
-    (found,) = [c for c in laptop.children() if c.folder.parent == home]
+    (found,) = children_of(home)
     assert (found.who, found.kind, found.pid) == ("broker-a/2", "broker", replica.pid)
     assert laptop.find_home(home) == home
     (home / "pair.key").write_text("wrong")

@@ -32,3 +32,21 @@ def plugin(path: str) -> types.ModuleType:
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+class Ended(Exception):
+    """A module has answered."""
+
+
+class Answering:
+    """An AnsibleModule's two ways to end; what it answered is in `result`."""
+
+    result: dict[str, Any]
+
+    def exit_json(self, **result: Any) -> None:
+        self.result = result
+        raise Ended
+
+    def fail_json(self, **result: Any) -> None:
+        self.result = {**result, "failed": True}
+        raise Ended

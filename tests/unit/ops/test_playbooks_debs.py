@@ -5,22 +5,17 @@ from typing import Any
 
 import pytest
 
-from tests.unit.ops.playbooks import plugin
+from tests.unit.ops.playbooks import Answering, Ended, plugin
 
 debs = plugin("library/rmq_debs.py")
 
 
-class Ended(Exception):
-    """The module has answered."""
-
-
-class Host:
+class Host(Answering):
     """An AnsibleModule on a host with these packages; what apt-get was asked is in `asked`."""
 
     def __init__(self, have: dict[str, str], **params: Any) -> None:
         self.params = {"packages": ["prometheus"], "folder": "", "install": True, **params}
         self.have, self.asked, self.check_mode = dict(have), list[list[str]](), False
-        self.result: dict[str, Any] = {}
 
     def run_command(self, command: list[str], **_: Any) -> tuple[int, str, str]:
         match command:
@@ -36,14 +31,6 @@ class Host:
                 self.have |= {one: "2" for one in self.params["packages"] if "install" in command}
                 return 0, "", ""
         raise AssertionError(command)
-
-    def exit_json(self, **result: Any) -> None:
-        self.result = result
-        raise Ended
-
-    def fail_json(self, **result: Any) -> None:
-        self.result = {**result, "failed": True}
-        raise Ended
 
 
 def run(host: Host, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:

@@ -12,32 +12,23 @@ from typing import Any
 
 import pytest
 
-from tests.unit.ops.playbooks import plugin
-from tests.unit.ops.test_playbooks_modules import Ended, Played, run
+from tests.unit.ops.playbooks import Answering, Ended, plugin
+from tests.unit.ops.test_playbooks_modules import Played, run
 
 USER, GROUP = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name
 files_module = plugin("library/rmq_files.py")
 
 
-class Files:
+class Files(Answering):
     """An AnsibleModule in a folder: commands really run."""
 
     def __init__(self, *, check_mode: bool = False, **params: Any) -> None:
         empty: dict[str, Any] = {"user": None, "folders": [], "files": [], "apply": []}
         self.params, self.check_mode = {**empty, **params}, check_mode
-        self.result: dict[str, Any] = {}
 
     def run_command(self, command: list[str]) -> tuple[int, str, str]:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         return done.returncode, done.stdout, done.stderr
-
-    def exit_json(self, **result: Any) -> None:
-        self.result = result
-        raise Ended
-
-    def fail_json(self, **result: Any) -> None:
-        self.result = {**result, "failed": True}
-        raise Ended
 
 
 def bring(monkeypatch: pytest.MonkeyPatch, **params: Any) -> dict[str, Any]:

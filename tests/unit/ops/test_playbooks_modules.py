@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.ops.playbooks import plugin
+from tests.unit.ops.playbooks import Answering, Ended, plugin
 
 sys.modules.setdefault("ansible.module_utils.rmq_cli", plugin("module_utils/rmq_cli.py"))
 sys.modules.setdefault("ansible.module_utils.rmq_links", plugin("module_utils/rmq_links.py"))
@@ -16,31 +16,18 @@ cli_module = importlib.import_module("ansible.module_utils.rmq_cli")
 NS = ["10.0.0.1:9876", "10.0.0.2:9876"]
 
 
-class Ended(Exception):
-    """A module has answered."""
-
-
-class Played:
+class Played(Answering):
     """An AnsibleModule whose programs answer from a table; what they were asked is in `asked`."""
 
     def __init__(self, answers: dict[str, tuple[int, str, str]], **params: Any) -> None:
         program = {"program": "/opt/x/broker-trio", "nameservers": NS}
         self.params = {**program, **params}
         self.answers, self.check_mode, self.asked = answers, False, list[str]()
-        self.result: dict[str, Any] = {}
 
     def run_command(self, command: list[str]) -> tuple[int, str, str]:
         self.asked.append(" ".join(command[1:]).partition(" -n ")[0])
         assert command[-3:] == ["-n", ";".join(NS), "--json"]
         return self.answers.get(self.asked[-1], (0, "{}", ""))
-
-    def exit_json(self, **result: Any) -> None:
-        self.result = result
-        raise Ended
-
-    def fail_json(self, **result: Any) -> None:
-        self.result = {**result, "failed": True}
-        raise Ended
 
 
 def run(name: str, played: Played, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
