@@ -1,9 +1,10 @@
 """Booted hosts for tests: one lab a module, gone when pytest is, however that ends.
 
 A module says what it wants by `LAB = Counts(pairs=1, nameservers=1)`; without that it gets the
-eight hosts of `broker-trio lab up`. `fleet` is one deployed lab for the whole session (a pair, two
-nameservers): its tests leave the cluster whole. Without root, or what a lab needs, tests skip and
-say why; BROKER_TRIO_REQUIRE_FLEET=1 turns the skip into a failure.
+eight hosts of `broker-trio lab up`; `MOUNTS` shows them files of this machine. `fleet` is one
+deployed lab for the whole session (a pair, two nameservers): its tests leave the cluster whole.
+Without root, or what a lab needs, tests skip and say why; BROKER_TRIO_REQUIRE_FLEET=1 turns the
+skip into a failure.
 """
 
 import os
@@ -43,7 +44,8 @@ def lab(request: pytest.FixtureRequest, lab_can_run: None) -> Iterator[Lab]:
     name = f"test-{os.getpid()}"
     counts = getattr(request.module, "LAB", counts_of(8))
     booted = Lab(name)
-    booted.up(make_plan(name, counts), tied=True)
+    mounts = getattr(request.module, "MOUNTS", ())
+    booted.up(make_plan(name, counts, mounts=mounts), tied=True)
     try:
         yield booted
     finally:

@@ -15,11 +15,12 @@ from broker_trio.cli.lab import needs
 from broker_trio.cli.lab.faults import Faults
 from broker_trio.cli.lab.machines import GROUP, Lab, labs_folder
 from broker_trio.cli.lab.processes import loops_of, wait_until
-from broker_trio.ops.lab.plan import DATA_PATH, Counts, LabError, make_plan
+from broker_trio.ops.lab.plan import DATA_PATH, Counts, LabError, Mount, make_plan
 
 pytestmark = pytest.mark.fleet
 
 LAB = Counts(pairs=1, nameservers=1)
+MOUNTS = [Mount(str(Path(__file__).parent), "/srv/of/outside")]
 NAMES = ["ns1", "broker-a0", "broker-a1"]
 ANSIBLE = Path(sys.executable).with_name("ansible")
 ROOT = Path(__file__).parents[2]
@@ -75,6 +76,16 @@ def test_disks_have_the_size_of_the_plan(lab: Lab) -> None:
     assert 0.9 * host.volumes[0].size < data <= host.volumes[0].size
     devices = lab.ssh("broker-a0", f"stat -c %d / {DATA_PATH}").stdout.split()
     assert devices[0] != devices[1]
+
+
+def test_a_mount_shows_what_this_machine_has_and_takes_no_write(lab: Lab, faults: Faults) -> None:
+    """In every host, and again after it lost its power."""
+    faults.lab.power_off("broker-a1")
+    faults.lab.power_on("broker-a1")
+    for name in NAMES:
+        assert Path(__file__).name in lab.ssh(name, "ls /srv/of/outside").stdout.split()
+        refused = lab.ssh(name, "touch /srv/of/outside/new", check=False)
+        assert "Read-only file system" in refused.stderr
 
 
 def test_hosts_reach_each_other_and_nothing_else(lab: Lab) -> None:

@@ -27,6 +27,7 @@ from broker_trio.ops.lab.plan import (
     Volume,
     counts_of,
     make_plan,
+    parse_mount,
     parse_size,
     parse_volume,
     size_text,
@@ -59,6 +60,13 @@ def lab() -> None:
     help=f"A file system of its own at PATH; again for more, `none` for none. "
     f"[default: {DATA_PATH}={size_text(DATA_BYTES)}]",
 )
+@click.option(
+    "--mount",
+    "mounts",
+    multiple=True,
+    metavar="SOURCE:PATH",
+    help="Show a file or folder of this machine at PATH in all hosts, read-only; again for more.",
+)
 @click.option("--mirror", default="", help="Debian mirror for the base.", metavar="URL")
 @lab_option
 @json_option
@@ -68,6 +76,7 @@ def up(
     hosts: int | None,
     disk: str,
     volumes: tuple[str, ...],
+    mounts: tuple[str, ...],
     mirror: str,
     lab_name: str,
     as_json: bool,
@@ -85,6 +94,7 @@ def up(
         counted(hosts, numbers),
         disk=parse_size(disk),
         volumes=named if volumes else [DEFAULT_VOLUME],
+        mounts=[parse_mount(text) for text in mounts],
     )
     lab = Lab(lab_name)
     lab.up(plan, mirror=mirror, say=lambda text: click.echo(text, err=True))

@@ -190,6 +190,7 @@ class Lab:
         undone. Takes about ten seconds for eight hosts, and two minutes more the first time.
         """
         needs.check()
+        check_mounts(plan.hosts)
         if self.is_up:
             raise LabError(
                 f"the lab {self.name} is up with {len(self.plan.hosts)} hosts",
@@ -416,6 +417,13 @@ class Lab:
 def parts_of(host: Host) -> list[str]:
     """Names of its disk and its volumes: of their images, and of where they are mounted."""
     return ["disk", *(f"volume{number}" for number in range(len(host.volumes)))]
+
+
+def check_mounts(hosts: Sequence[Host]) -> None:
+    """LabError where what a host is to see is not there."""
+    for source in (mount.source for host in hosts for mount in host.mounts):
+        if not Path(source).exists():
+            raise LabError(f"--mount: {source} is not on this machine")
 
 
 def make_image(path: Path, size: int, template: Path) -> None:

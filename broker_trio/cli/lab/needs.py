@@ -14,10 +14,13 @@ from broker_trio.ops.lab.plan import LabError
 
 GROUP_ROOT: Final = Path("/sys/fs/cgroup")
 SHARED_HIERARCHIES: Final = ("unified", "systemd", "memory", "cpu")
+INOTIFY_LIMIT: Final = Path("/proc/sys/fs/inotify/max_user_instances")
+INOTIFY_A_HOST: Final = 9  # systemd of a host has eight, logind one, as root, whom all hosts share
+INOTIFY_ENOUGH: Final = 1_024
 
 
-def missing() -> list[str]:
-    """One line a lack, in the words of an operator; empty where a lab can run."""
+def missing(hosts: int = 8) -> list[str]:
+    """One line a lack, in the words of an operator; empty where a lab of so many hosts can run."""
     if sys.platform != "linux":
         return [f"Linux: this is {sys.platform}"]
     told = []
@@ -33,7 +36,26 @@ def missing() -> list[str]:
         told.append("loop devices (modprobe loop)")
     if freezer_root() is None:
         told.append(f"control groups version 2 with cgroup.freeze below {GROUP_ROOT}")
+    wanted, free = hosts * INOTIFY_A_HOST, inotify_free()
+    if wanted > free:
+        told.append(
+            f"room for {hosts} hosts' inotify instances: they take {wanted}, {free} of "
+            f"{INOTIFY_LIMIT.read_text().strip()} are free (fs.inotify.max_user_instances)"
+        )
     return told
+
+
+def inotify_free() -> int:
+    """How many inotify instances root may still make: a host's systemd does not boot without."""
+    taken = 0
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if process.stat().st_uid == os.geteuid():
+                found = [os.readlink(each) for each in os.scandir(process / "fd")]
+                taken += found.count("anon_inode:inotify")
+        except OSError:  # it ended meanwhile, or is not ours to look into
+            continue
+    return int(INOTIFY_LIMIT.read_text()) - taken
 
 
 def missing_packages() -> list[str]:
@@ -47,13 +69,22 @@ def missing_packages() -> list[str]:
     )
 
 
-def check() -> None:
-    """Raises LabError that lists what is missing, and the command that installs it."""
-    told = missing()
+def check(hosts: int = 8) -> None:
+    """Raises LabError that lists what is missing for so many hosts, and the commands that help."""
+    told = missing(hosts)
     if told:
-        packages = missing_packages()
-        advice = f"apt-get install --no-install-recommends {' '.join(packages)}" if packages else ""
-        raise LabError("a lab cannot run here; missing: " + "; ".join(told), advice)
+        raise LabError("a lab cannot run here; missing: " + "; ".join(told), advice(hosts))
+
+
+def advice(hosts: int) -> str:
+    """What to type; empty where no command brings it."""
+    packages = missing_packages()
+    steps = [f"apt-get install --no-install-recommends {' '.join(packages)}"] if packages else []
+    lacking = hosts * INOTIFY_A_HOST - inotify_free()
+    if lacking > 0:
+        wanted = max(INOTIFY_ENOUGH, int(INOTIFY_LIMIT.read_text()) + lacking)
+        steps.append(f"sysctl -w fs.inotify.max_user_instances={wanted}")
+    return " && ".join(steps)
 
 
 def search_path() -> str:

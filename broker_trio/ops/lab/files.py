@@ -49,7 +49,7 @@ def host_links() -> dict[str, str]:
 
 
 def nspawn_command(host: Host, root: str, volumes: Mapping[str, str], bridge: str) -> list[str]:
-    """`volumes`: where a volume is mounted outside, by its path inside.
+    """`volumes`: where a volume is mounted outside, by its path inside. Mounts are read-only.
 
     `--register=no`: the machine's own init need not be systemd. `/proc/sys` outside the network
     stays read-only in hosts: they share the kernel, and vm.* of one would be that of all.
@@ -62,6 +62,7 @@ def nspawn_command(host: Host, root: str, volumes: Mapping[str, str], bridge: st
         f"--machine={host.name}",
         f"--network-bridge={bridge}",
         *(f"--bind={outside}:{inside}" for inside, outside in volumes.items()),
+        *(f"--bind-ro={mount.source}:{mount.path}" for mount in host.mounts),
         "--register=no",
         "--keep-unit",
         "--settings=no",

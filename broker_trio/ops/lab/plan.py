@@ -51,6 +51,13 @@ class Volume(msgspec.Struct, frozen=True):
     size: int
 
 
+class Mount(msgspec.Struct, frozen=True):
+    """A file or folder `source` of this machine, seen at `path` in a host, where none can write."""
+
+    source: str
+    path: str
+
+
 class Host(msgspec.Struct, frozen=True):
     """One host. `pair` is empty and `broker_id` 0 for all but brokers; `disk` is in bytes."""
 
@@ -61,6 +68,7 @@ class Host(msgspec.Struct, frozen=True):
     volumes: tuple[Volume, ...]
     pair: str = ""
     broker_id: int = 0
+    mounts: tuple[Mount, ...] = ()
 
     @property
     def address(self) -> str:
@@ -117,19 +125,21 @@ def make_plan(
     *,
     disk: int = DISK_BYTES,
     volumes: Sequence[Volume] = (Volume(DATA_PATH, DATA_BYTES),),
+    mounts: Sequence[Mount] = (),
 ) -> Plan:
-    """A lab of that many hosts, all with the same disks. Raises LabError."""
+    """A lab of that many hosts, all with the same disks and mounts. Raises LabError."""
     check_lab_name(lab)
     if not 1 <= counts.hosts <= HOSTS_MAX:
         raise LabError(f"a lab has 1 to {HOSTS_MAX} hosts, not {counts.hosts}")
     check_sizes(disk, volumes)
+    check_paths([*(volume.path for volume in volumes), *(mount.path for mount in mounts)])
     named = [(f"ns{n}", "nameservers", "", 0) for n in range(1, counts.nameservers + 1)]
     for pair in map(pair_letter, range(counts.pairs)):
         named += [(f"broker-{pair}{n}", "brokers", f"broker-{pair}", n) for n in (0, 1)]
     named += [(f"monitor{n}", "monitors", "", 0) for n in range(1, counts.monitors + 1)]
     named += [(f"spare{n}", "spares", "", 0) for n in range(1, counts.spares + 1)]
     hosts = (
-        Host(name, group, number, disk, tuple(volumes), pair, broker_id)
+        Host(name, group, number, disk, tuple(volumes), pair, broker_id, tuple(mounts))
         for number, (name, group, pair, broker_id) in enumerate(named)
     )
     return Plan(lab, tuple(hosts))
@@ -148,7 +158,7 @@ def with_host(plan: Plan, name: str, group: str) -> tuple[Plan, Host]:
     number = plan.hosts[-1].number + 1
     told = re.fullmatch(r"(broker-[a-z])([0-9])", name) if group == "brokers" else None
     pair, broker_id = (told[1], int(told[2])) if told else ("", 0)
-    host = Host(name, group, number, like.disk, like.volumes, pair, broker_id)
+    host = Host(name, group, number, like.disk, like.volumes, pair, broker_id, like.mounts)
     return msgspec.structs.replace(plan, hosts=(*plan.hosts, host)), host
 
 
@@ -174,14 +184,17 @@ def check_host_name(name: str) -> None:
 
 
 def check_sizes(disk: int, volumes: Sequence[Volume]) -> None:
-    """Too small for a file system, or two volumes at one place."""
+    """Too small for a file system."""
     for what, size in (("the disk", disk), *((each.path, each.size) for each in volumes)):
         if size < DISK_BYTES_MIN:
             least = size_text(DISK_BYTES_MIN)
             raise LabError(f"{what} of a host has at least {least}, not {size_text(size)}")
-    paths = [volume.path for volume in volumes]
+
+
+def check_paths(paths: Sequence[str]) -> None:
+    """Two volumes or mounts at one place."""
     if len(set(paths)) < len(paths):
-        raise LabError(f"two volumes at one path: {', '.join(paths)}")
+        raise LabError(f"two volumes or mounts at one path: {', '.join(paths)}")
 
 
 def parse_size(text: str) -> int:
@@ -198,6 +211,14 @@ def parse_volume(text: str) -> Volume:
     if not PATH.fullmatch(path) or not size:
         raise LabError(f"{text!r} is no volume: write PATH=SIZE, such as {DATA_PATH}=4G")
     return Volume(path, parse_size(size))
+
+
+def parse_mount(text: str) -> Mount:
+    """`/opt/jdk:/usr/lib/jvm/jdk`. Raises LabError."""
+    source, _, path = text.partition(":")
+    if not (PATH.fullmatch(source) and PATH.fullmatch(path)):
+        raise LabError(f"{text!r} is no mount: write SOURCE:PATH, such as /opt/jdk:/opt/jdk")
+    return Mount(source, path)
 
 
 def size_text(size: int) -> str:

@@ -47,6 +47,16 @@ def test_up_refuses_and_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_mount_of_what_is_not_there_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(needs, "missing", list)
+    done = CliRunner().invoke(lab, ["up", "-n", "1", "--mount", "/no/such/folder:/srv"])
+    assert done.exit_code == 1
+    assert "/no/such/folder is not on this machine" in done.output
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.usefixtures("bare")
 def test_needs_is_for_programs_too() -> None:
     done = CliRunner().invoke(lab, ["needs", "--json"])

@@ -12,10 +12,12 @@ from broker_trio.ops.lab.network import Way
 from broker_trio.ops.lab.plan import (
     Counts,
     LabError,
+    Mount,
     Plan,
     Volume,
     counts_of,
     make_plan,
+    parse_mount,
     parse_size,
     parse_volume,
     size_text,
@@ -77,7 +79,7 @@ def test_plans_that_cannot_be_are_refused() -> None:
         make_plan("lab", Counts())
     with pytest.raises(LabError, match="at least 64M, not 1M"):
         make_plan("lab", Counts(spares=1), disk=1 << 20)
-    with pytest.raises(LabError, match="two volumes at one path"):
+    with pytest.raises(LabError, match="two volumes or mounts at one path"):
         make_plan("lab", Counts(spares=1), volumes=[Volume("/a", 1 << 30)] * 2)
     with pytest.raises(LabError, match="is no name of a lab"):
         make_plan("../lab", Counts(spares=1))
@@ -95,6 +97,23 @@ def test_sizes_are_read_and_told() -> None:
     for wrong in ("/srv", "srv=1G", "/a b=1G", "/../x=1G/"):
         with pytest.raises(LabError):
             parse_volume(wrong)
+
+
+def test_a_mount_is_read_only_in_every_host_and_in_one_added_later() -> None:
+    mount = parse_mount("/opt/a.b:/srv/c")
+    assert mount == Mount("/opt/a.b", "/srv/c")
+    made = make_plan("lab", Counts(nameservers=1), mounts=[mount])
+    plan, added = with_host(
+        msgspec.json.decode(msgspec.json.encode(made), type=Plan), "s", "spares"
+    )
+    for host in (*plan.hosts, added):
+        words = files.nspawn_command(host, "/root", {"/data": "/v"}, "br0")
+        assert {"--bind-ro=/opt/a.b:/srv/c", "--bind=/v:/data"} < set(words)
+    for wrong in ("/opt", "/opt:", ":/opt", "opt:/srv", "/a:/b:/c", "/a b:/c"):
+        with pytest.raises(LabError, match="is no mount"):
+            parse_mount(wrong)
+    with pytest.raises(LabError, match="two volumes or mounts at one path"):
+        make_plan("lab", Counts(spares=1), volumes=[Volume("/srv/c", 1 << 30)], mounts=[mount])
 
 
 def test_a_cut_is_both_ways_one_way_or_from_all() -> None:
