@@ -35,7 +35,7 @@ PAIR_FAMILIES: Final = (
     Family(
         "brokertrio_replication_lag_bytes",
         _G,
-        "Bytes of the master's log that a replica lacks; a slave shows its own.",
+        "Bytes of the master's log that a replica lacks, by the flush mode; a slave shows its own.",
         ("replica",),
         "bytes",
     ),
@@ -55,7 +55,7 @@ PAIR_FAMILIES: Final = (
     Family(
         "brokertrio_replication_last_ack_timestamp_seconds",
         _G,
-        "When a slave acked last.",
+        "When a slave last acked more than before, or everything.",
         ("replica",),
         "seconds",
     ),

@@ -111,7 +111,7 @@ BROKERS = (
         case("12m", f'brokertrio_store_put_duration_seconds_bucket{{{B},le="0.5"}}', "0+10x60", f'brokertrio_store_put_duration_seconds_bucket{{{B},le="1"}}', "0+10x60", f'brokertrio_store_put_duration_seconds_bucket{{{B},le="+Inf"}}', "0+10x60"),
         "One in a hundred sends takes longer than half a second.",
         "Producers wait.",
-        ("*Time of a flush* high: the disk. *Event loop late* high: the process. Neither: the slave or the network between, see *Since the last ack*.", "`broker-trio cluster info broker-a`"),
+        ("*Time of a flush* high: the disk. *Event loop late* high: the process. Neither: the slave or the network between, see *Since a slave moved*.", "`broker-trio cluster info broker-a`"),
         "", "bt-broker",
     ),
     Alert(

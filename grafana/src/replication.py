@@ -72,8 +72,8 @@ def _lag(board: Dashboard) -> None:
         width=6,
     )  # fmt: skip
     board.graph(
-        "Since the last ack",
-        "Time since each slave acked, as its master sees it.",
+        "Since a slave moved",
+        "Time since each slave acked more than before, or everything: one whose disk hangs acks on and does not move.",
         q("time() - max by (node_id, replica) (brokertrio_replication_last_ack_timestamp_seconds{[n]})", "{{node_id}}/{{replica}}"),
         unit="s", width=6, thresholds=steps(GREEN, (limits.ACK_AGE_S, RED)),
     )  # fmt: skip

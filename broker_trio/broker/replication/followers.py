@@ -32,10 +32,11 @@ class Follower:
         self.epoch = epoch
         self.written = self.fsynced = 0
         self.settled = False
-        self.attached_at = self.seen_at = now
+        self.attached_at = self.seen_at = self.moved_at = now
         self.level_at = NEVER
         self.sent_offset = self.sent_bytes = self.acks = 0
         self._mark_end, self._mark_at = -1, now
+        self._moved_to = -1
 
     def problem(self, ack: Ack, log_end: int) -> str:
         """What makes an ack impossible; empty where it is possible."""
@@ -63,6 +64,11 @@ class Follower:
 
     def held(self, *, fsynced: bool) -> int:
         return self.fsynced if fsynced else self.written
+
+    def moved(self, held: int, log_end: int, now: float) -> None:
+        """After an ack: `moved_at` is when it held more than before, or everything."""
+        if held > self._moved_to or held >= log_end:
+            self._moved_to, self.moved_at = held, now
 
 
 @final
@@ -111,10 +117,20 @@ class Followers:
                 return follower
         return None
 
+    def held_by(self, follower: Follower) -> int:
+        """Up to where a slave has the log, as the flush mode means it."""
+        return follower.held(fsynced=self._fsynced)
+
+    def acked(self, follower: Follower, ack: Ack, log_end: int, now: float) -> None:
+        """Take a possible ack of one of them."""
+        follower.acked(ack, log_end, now)
+        follower.moved(self.held_by(follower), log_end, now)
+        self.look(log_end, now)
+
     def held(self) -> int:
         """Up to where the counted slave has the log; -1 without one."""
         follower = self.counted()
-        return -1 if follower is None else follower.held(fsynced=self._fsynced)
+        return -1 if follower is None else self.held_by(follower)
 
     def in_sync(self, follower: Follower, log_end: int, now: float) -> bool:
         """See the module's theory."""

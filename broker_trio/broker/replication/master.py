@@ -336,8 +336,7 @@ class Master:
         now, sync = self._clock.monotonic(), self._store.is_sync
         if not follower.acks:
             self._refusals.forget(follower.address)
-        follower.acked(ack, self._store.log.max_offset, now)
-        self._followers.look(self._store.log.max_offset, now)
+        self._followers.acked(follower, ack, self._store.log.max_offset, now)
         self._stats.acks_received += 1
         if ack.settled:
             held = follower.held(fsynced=sync)

@@ -246,13 +246,14 @@ class Replication:
         """Of the slaves that are attached here."""
         end, result = self._store.log.max_offset, []
         for one in self.followers.table.values():
-            lacks = max(0, end - one.written)
+            held = self.followers.held_by(one)
+            lacks = max(0, end - held)
             since = one.level_at if one.level_at > NEVER else one.attached_at
             result.append(
                 Lag(
                     replica_id=one.replica_id,
                     bytes=lacks,
-                    messages=self.master.counts.between(one.written, end),
+                    messages=self.master.counts.between(held, end),
                     ms=int((now - since) * 1_000) if lacks else 0,
                     in_sync=self.followers.in_sync(one, end, now),
                 )

@@ -28,9 +28,9 @@ def pair_samples(pairing: Pairing, log_end: int, now: float, wall_ms: int) -> It
         for lag in replication.lags(now):
             yield from _lag(lag)
         for follower in followers:
-            seen_s = wall_ms / 1_000 - (now - follower.seen_at)
+            moved_s = wall_ms / 1_000 - (now - follower.moved_at)
             name = "brokertrio_replication_last_ack_timestamp_seconds"
-            yield sample(name, seen_s, str(follower.replica_id))
+            yield sample(name, moved_s, str(follower.replica_id))
         return
     yield sample(
         "brokertrio_replication_source_connected", float(replication.slave.source is not None)

@@ -109,6 +109,32 @@ def test_in_sync_is_level_a_moment_ago():
     assert not table.look(300 + 1_001, 7.0), "too far behind"
 
 
+def test_it_moves_when_it_holds_more_or_everything():
+    """Signs of life alone are none: a slave whose disk hangs acks on, and does not move."""
+    table = followers()
+    follower = attached(table)
+    table.acked(follower, ack(100, 60), 100, 1.0)
+    assert follower.moved_at == 1.0
+    table.acked(follower, ack(100, 60), 100, 2.0)
+    table.acked(follower, ack(200, 60), 300, 3.0)
+    assert follower.moved_at == 1.0
+    table.acked(follower, ack(200, 61), 300, 4.0)
+    assert follower.moved_at == 4.0
+    table.acked(follower, ack(300), 300, 5.0)
+    table.acked(follower, ack(300), 300, 6.0)
+    assert follower.moved_at == 6.0, "it holds everything"
+
+
+def test_in_memory_it_moves_by_what_is_written():
+    """Without SYNC_FLUSH an ack counts as far as it is written."""
+    table = followers(fsynced=False)
+    follower = attached(table)
+    table.acked(follower, ack(100, 60), 200, 1.0)
+    table.acked(follower, ack(150, 60), 200, 2.0)
+    assert follower.moved_at == 2.0
+    assert table.held_by(follower) == 150
+
+
 def test_only_the_settled_member_in_this_epoch_counts():
     """Not a learner, not a report, not a connection of another epoch."""
     table = followers()
