@@ -22,6 +22,8 @@ from broker_trio.cli.lab.machines import Lab
 from broker_trio.ops.lab.plan import Counts, LabError, counts_of, make_plan
 from tests.fleet.plays import PROGRAM, ROOT, Fleet, Play
 from tests.fleet.verbs import grown, saved, small  # noqa: F401 - fixtures
+from tests.interop.cache import java_class_path
+from tests.interop.driver import Driver
 
 BUILD_SECONDS = 900
 
@@ -109,6 +111,15 @@ def deployment(bare: Fleet, request: pytest.FixtureRequest) -> Play:
 def fleet(bare: Fleet, deployment: Play) -> Fleet:
     """The session's cluster, deployed and whole."""
     return bare
+
+
+@pytest.fixture
+def java(lab_can_run: None, bare: Fleet, tmp_path: Path) -> Iterator[Driver]:
+    """The unmodified Java client on the controller, in the lab's network."""
+    class_path = java_class_path()
+    driver = bare.lab.in_network(lambda: Driver(class_path, tmp_path / "driver"))
+    yield driver
+    driver.close()
 
 
 @pytest.fixture(scope="session")

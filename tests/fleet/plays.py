@@ -137,6 +137,11 @@ class Fleet:
         hosts = [host for host in self.lab.plan.hosts if host.group == "nameservers"]
         return ";".join(f"{host.address}:9876" for host in hosts)
 
+    @property
+    def nameserver(self) -> str:
+        """What the Java driver is told."""
+        return self.nameservers
+
     def program(self, *words: str, text: str = "", code: int | None = 0) -> str:
         """Run our command line in the lab's network; its stdout."""
         command = self.lab.network_command([*PROGRAM, *words, "-n", self.nameservers])
@@ -159,6 +164,15 @@ class Fleet:
                 host = address.partition(":")[0]
                 return next(h.name for h in self.lab.plan.hosts if h.address == host)
         raise AssertionError("nobody owns broker-a")
+
+    def stored(self) -> int:
+        """Where the log of the pair's owner ends."""
+        owners = [
+            replica["log_end"]
+            for replica in self.pair()["replicas"].values()
+            if replica["state"].startswith("owner")
+        ]
+        return int(max(owners, default=0))
 
     def wait_until_whole(self, seconds: float = 300.0) -> None:
         """Until the pair needs nothing."""

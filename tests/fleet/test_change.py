@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from broker_trio.cli.lab.faults import Faults
+from broker_trio.cli.lab.processes import wait_until
 from tests.fleet.plays import TOPIC, Fleet, figure
+from tests.interop.driver import Driver
 
 pytestmark = pytest.mark.fleet
 MEMBERS = {"broker-a0": "broker-a-1", "broker-a1": "broker-a-2"}
@@ -68,6 +70,33 @@ def test_a_master_without_power_is_replaced_and_comes_back(whole: Fleet) -> None
     whole.play("rejoin", pair="broker-a")
     whole.wait_until_whole()
     assert whole.master() != old
+
+
+def test_a_java_producer_sends_again_after_its_look_at_the_routes(
+    whole: Fleet, java: Driver
+) -> None:
+    """As Apache ships it, a look each 30 s: that, and not the failover, is how long it waits."""
+    lab, old = whole.lab, whole.master()
+    load = java.start(whole, "send", "until", TOPIC, 0, defaults="yes", pause=100)
+    begun = whole.stored()
+    wait_until(lambda: whole.stored() > begun, "a Java producer's first sends", 60)
+    lab.power_off(old)
+    play = whole.play("failover", pair="broker-a")
+    promoted = whole.stored()
+    wait_until(lambda: whole.stored() > promoted, "sends to the new master", 120)
+    java.ask(whole, "enough", TOPIC)
+    told = load.result(60)
+    figure(
+        "failover of a Java producer",
+        client_seconds=round(told["gap"] / 1000, 1),
+        play_seconds=round(play.seconds, 1),
+        acknowledged=len(told["acked"]),
+        failed=told["failed"],
+    )
+    assert told["acked"]
+    lab.power_on(old)
+    whole.play("rejoin", pair="broker-a")
+    whole.wait_until_whole()
 
 
 def test_what_only_the_old_master_had_is_counted_and_saved(whole: Fleet) -> None:

@@ -4,12 +4,10 @@ One deployed lab for the session; every test leaves it as it found it. Prints ho
 """
 
 import json
-from pathlib import Path
 
 import pytest
 
 from tests.fleet.plays import TOPIC, Fleet, Play, figure
-from tests.interop.cache import java_class_path
 from tests.interop.driver import Driver
 
 pytestmark = pytest.mark.fleet
@@ -65,19 +63,13 @@ def test_our_client_produces_and_consumes(fleet: Fleet) -> None:
     assert len(told.splitlines()) == 2
 
 
-def test_the_java_client_produces_and_consumes(fleet: Fleet, tmp_path: Path) -> None:
+def test_the_java_client_produces_and_consumes(fleet: Fleet, java: Driver) -> None:
     """The unmodified one, in the lab's network."""
-    class_path = java_class_path()
-    driver = fleet.lab.in_network(lambda: Driver(class_path, tmp_path / "driver"))
-    cluster = type("Cluster", (), {"nameserver": fleet.nameservers})()
-    try:
-        sent = driver.ask(cluster, "send", "sync", TOPIC, 8, body="java")
-        assert [each["status"] for each in sent] == ["SEND_OK"] * 8
-        driver.ask(cluster, "subscribe", "fleet-java", TOPIC, group="fleet-java")
-        got = driver.ask(cluster, "got", "fleet-java", count=8)
-        assert len(got) >= 8
-    finally:
-        driver.close()
+    sent = java.ask(fleet, "send", "sync", TOPIC, 8, body="java", tag="java")
+    assert [each["status"] for each in sent] == ["SEND_OK"] * 8
+    java.ask(fleet, "subscribe", "fleet-java", TOPIC, group="fleet-java", filter="java")
+    got = java.ask(fleet, "got", "fleet-java", count=8, ms=40_000)
+    assert {each["offsetMsgId"] for each in sent} <= {each["offsetMsgId"] for each in got}
 
 
 @pytest.mark.parametrize("host", ["ns1", "broker-a0"])

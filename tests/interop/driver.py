@@ -23,7 +23,8 @@ HEAP: Final = "384m"
 class HasNameserver(Protocol):
     """Whatever a client can be pointed at."""
 
-    nameserver: str
+    @property
+    def nameserver(self) -> str: ...
 
 
 @dataclass

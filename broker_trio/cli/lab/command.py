@@ -219,15 +219,16 @@ def replace(command: list[str]) -> None:
 
 
 @lab.command("needs")
+@click.option("-n", "hosts", type=click.IntRange(1), default=8, show_default=True, help="For so many hosts.")  # fmt: skip  # noqa: E501
 @json_option
 @told
-def needs_(*, as_json: bool) -> None:
+def needs_(*, hosts: int, as_json: bool) -> None:
     """What this machine lacks for a lab; exits with 1 if anything. Installs nothing."""
-    lacks, packages = needs.missing(), needs.missing_packages()
+    lacks, packages = needs.missing(hosts), needs.missing_packages()
     if as_json:
         print_json({"missing": lacks, "packages": packages, "base": str(base_folder())})
         sys.exit(1 if lacks else 0)
-    needs.check()
+    needs.check(hosts)
     kept = "there" if base_folder().is_dir() else "made by the first `lab up`"
     click.echo(f"a lab can run here; the base {base_folder()}: {kept}")
 
@@ -237,7 +238,7 @@ def needs_(*, as_json: bool) -> None:
 @told
 def base(*, mirror: str) -> None:
     """Make the base of all hosts now. Prints where it is; cached, it takes no time."""
-    needs.check()
+    needs.check(0)
     click.echo(ensure_base(mirror, lambda text: click.echo(text, err=True)))
 
 

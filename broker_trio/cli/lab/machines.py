@@ -189,7 +189,7 @@ class Lab:
         `tied`: the lab ends with this process, however that ends. What fails on the way is
         undone. Takes about ten seconds for eight hosts, and two minutes more the first time.
         """
-        needs.check()
+        needs.check(len(plan.hosts))
         check_mounts(plan.hosts)
         if self.is_up:
             raise LabError(
@@ -214,6 +214,7 @@ class Lab:
 
     def add(self, name: str, group: str) -> Host:
         """Boot one more host beside the others."""
+        needs.check(1)
         plan, host = with_host(self.plan, name, group)
         base = ensure_base("", lambda _: None)
         self._write_plan(plan)

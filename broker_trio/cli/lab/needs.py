@@ -3,6 +3,7 @@
 Nothing is installed here: whoever runs a machine decides what is on it.
 """
 
+import contextlib
 import os
 import shutil
 import sys
@@ -47,15 +48,19 @@ def missing(hosts: int = 8) -> list[str]:
 
 def inotify_free() -> int:
     """How many inotify instances root may still make: a host's systemd does not boot without."""
-    taken = 0
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if process.stat().st_uid == os.geteuid():
-                found = [os.readlink(each) for each in os.scandir(process / "fd")]
-                taken += found.count("anon_inode:inotify")
-        except OSError:  # it ended meanwhile, or is not ours to look into
-            continue
+    taken = sum(inotify_of(process) for process in Path("/proc").glob("[0-9]*"))
     return int(INOTIFY_LIMIT.read_text()) - taken
+
+
+def inotify_of(process: Path) -> int:
+    """Instances of a process by its folder in /proc; 0 for other users and for ended ones."""
+    taken = 0
+    with contextlib.suppress(OSError):
+        if process.stat().st_uid == os.geteuid():
+            for file in (process / "fd").iterdir():
+                with contextlib.suppress(OSError):  # closed meanwhile
+                    taken += os.readlink(file) == "anon_inode:inotify"
+    return taken
 
 
 def missing_packages() -> list[str]:
@@ -78,6 +83,8 @@ def check(hosts: int = 8) -> None:
 
 def advice(hosts: int) -> str:
     """What to type; empty where no command brings it."""
+    if sys.platform != "linux":
+        return ""
     packages = missing_packages()
     steps = [f"apt-get install --no-install-recommends {' '.join(packages)}"] if packages else []
     lacking = hosts * INOTIFY_A_HOST - inotify_free()

@@ -221,7 +221,10 @@ public class Scenarios {
         return out;
     }
 
-    /** Send from eight threads until "enough TOPIC"; what was acknowledged is told, failures are counted. */
+    /**
+     * Send from eight threads until "enough TOPIC"; what was acknowledged is told, failures are counted. pause= is
+     * what a thread waits after an acknowledgement, gap the longest time without one, both in milliseconds.
+     */
     static Object until(String topic, Map<String, String> opt) throws Exception {
         DefaultMQProducer p = new DefaultMQProducer("interop_until");
         configure(p, opt);
@@ -232,7 +235,8 @@ public class Scenarios {
         UNTIL.put(topic, enough);
         Set<String> acked = ConcurrentHashMap.newKeySet();
         AtomicInteger failed = new AtomicInteger();
-        AtomicLong last = new AtomicLong();
+        AtomicLong last = new AtomicLong(), gap = new AtomicLong();
+        long pause = Long.parseLong(opt.getOrDefault("pause", "0"));
         ExecutorService ex = Executors.newFixedThreadPool(8);
         for (int t = 0; t < 8; t++) {
             int thread = t;
@@ -241,7 +245,12 @@ public class Scenarios {
                     String body = thread + "-" + i;
                     try {
                         SendResult r = p.send(new Message(topic, body.getBytes(StandardCharsets.UTF_8)));
-                        if (r.getSendStatus() == SendStatus.SEND_OK) { acked.add(body); last.set(System.currentTimeMillis()); }
+                        if (r.getSendStatus() == SendStatus.SEND_OK) {
+                            acked.add(body);
+                            long now = System.currentTimeMillis(), before = last.getAndSet(now);
+                            if (before > 0) gap.accumulateAndGet(now - before, Math::max);
+                        }
+                        if (pause > 0) Thread.sleep(pause);
                     } catch (Exception e) {
                         failed.incrementAndGet();
                         try { Thread.sleep(20); } catch (InterruptedException x) { return; }
@@ -256,6 +265,7 @@ public class Scenarios {
         m.put("acked", new ArrayList<>(acked));
         m.put("failed", failed.get());
         m.put("last", last.get());
+        m.put("gap", gap.get());
         return m;
     }
 

@@ -1,6 +1,9 @@
 """`lab` where there is none, or can be none: everything that is missing, and what to type next."""
 
+import ctypes
 import json
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,6 +42,37 @@ def test_all_that_is_missing_is_said_at_once_with_its_packages() -> None:
     )
 
 
+def test_the_kernels_limit_is_said_before_a_host_fails_to_boot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What others have taken of 128 inotify instances counts; nine are enough for a host."""
+    limit = tmp_path / "max_user_instances"
+    limit.write_text("128\n")
+    monkeypatch.setattr(needs, "INOTIFY_LIMIT", limit)
+    monkeypatch.setattr(needs, "inotify_free", lambda: 126)
+    monkeypatch.setattr(needs, "missing_packages", list)
+    assert not [lack for lack in needs.missing(14) if "inotify" in lack]
+    (lack,) = (lack for lack in needs.missing(15) if "inotify" in lack)
+    assert "room for 15 hosts' inotify instances: they take 135, 126 of 128 are free" in lack
+    assert needs.advice(15) == "sysctl -w fs.inotify.max_user_instances=1024"
+    limit.write_text("1024\n")
+    assert needs.advice(15) == "sysctl -w fs.inotify.max_user_instances=1033"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a lab is on Linux")
+def test_inotify_instances_of_a_process_are_counted() -> None:
+    """Of a process that is gone, none."""
+    here = Path("/proc/self")
+    before = needs.inotify_of(here)
+    made = ctypes.CDLL(None, use_errno=True).inotify_init1(0)
+    assert made >= 0
+    try:
+        assert needs.inotify_of(here) == before + 1
+    finally:
+        os.close(made)
+    assert needs.inotify_of(Path("/proc/0")) == 0
+
+
 @pytest.mark.usefixtures("bare")
 def test_up_refuses_and_leaves_nothing(tmp_path: Path) -> None:
     done = CliRunner().invoke(lab, ["up", "-n", "2"])
@@ -50,7 +84,7 @@ def test_up_refuses_and_leaves_nothing(tmp_path: Path) -> None:
 def test_a_mount_of_what_is_not_there_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(needs, "missing", list)
+    monkeypatch.setattr(needs, "missing", lambda _: [])
     done = CliRunner().invoke(lab, ["up", "-n", "1", "--mount", "/no/such/folder:/srv"])
     assert done.exit_code == 1
     assert "/no/such/folder is not on this machine" in done.output
