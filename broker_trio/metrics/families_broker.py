@@ -18,6 +18,8 @@ _LAG: Final = ("topic", "consumer_group", "is_retry", "is_system")
 _STORAGE: Final = ("storage_type", "storage_medium")
 _LOCAL: Final = (("local", "disk"),)
 _CREATE_MS: Final = (10.0, 100.0, 1000.0, 3000.0, 5000.0)
+_SCAN_MS: Final = (1.0, 10.0, 100.0, 1000.0, 2000.0, 3000.0)
+_DELAY_S: Final = (60.0, 600.0, 3600.0, 43200.0, 86400.0, 259200.0)
 _FINISH_MS: Final = (5.0, 60.0, 600.0, 3600.0, 43200.0, 86400.0)
 
 PROCESSORS: Final = (
@@ -185,8 +187,10 @@ NATIVE_FAMILIES: Final = (
         status=_LATER,
         buckets=_CREATE_MS,
     ),
-    _later("rocketmq_pop_revive_lag", _G, "Checkpoints not yet revived.", ("queue_id",)),
-    _later("rocketmq_pop_revive_latency", _G, "How late revival is.", ("queue_id",)),
+    _later(
+        "rocketmq_pop_revive_lag_milliseconds", _G, "Checkpoints not yet revived.", ("queue_id",)
+    ),
+    _later("rocketmq_pop_revive_latency_milliseconds", _G, "How late revival is.", ("queue_id",)),
     _later("rocketmq_pop_checkpoint_buffer_size", _G, "Checkpoints kept in memory."),
     _later("rocketmq_pop_offset_buffer_size", _G, "Offsets kept in memory."),
     _later(
@@ -206,6 +210,24 @@ NATIVE_FAMILIES: Final = (
         _C,
         "Messages given out again.",
         ("consumer_group", "topic", "put_status"),
+    ),
+    Family(
+        "rocketmq_pop_buffer_scan_time_consume_milliseconds",
+        _H,
+        "Time of one look through the checkpoints in memory.",
+        (),
+        "milliseconds",
+        status=_LATER,
+        buckets=_SCAN_MS,
+    ),
+    Family(
+        "rocketmq_delay_message_latency_seconds",
+        _H,
+        "How long scheduled messages were to wait.",
+        ("topic",),
+        "seconds",
+        status=_LATER,
+        buckets=_DELAY_S,
     ),
 )
 

@@ -10,6 +10,7 @@ This page is written by `python -m grafana.src` from the list that the programs 
 
 - Labels on every `rocketmq_*` and `brokertrio_*` series: `cluster`, `node_type` (`broker` or `nameserver`), `node_id` (the broker name, equal for both replicas of a pair; use `instance` or `brokertrio_broker_info` to tell them apart). The tables list the further ones.
 - `rocketmq_*` are RocketMQ 5's native families under the names of its samples, in its units (milliseconds). `brokertrio_*` are ours, in base units.
+- Native families of features that are to come stand below as `later`; those of tiered storage, RocksDB and the controller are not listed: there is no such part here.
 - A gauge that is not there is *not known*, which is not 0: the age of a lag that nobody has looked up yet, the replication lag of a slave that never attached.
 - Lag is offsets against queues, whoever is connected: it goes on growing when the last consumer has gone.
 - At most {limit:,} series a program: past it the newest label sets are left out and counted in `brokertrio_metrics_dropped_series_total`; deleted topics and groups leave at once.

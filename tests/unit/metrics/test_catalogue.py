@@ -7,6 +7,24 @@ from broker_trio.metrics.families import Family, Kind, Status
 
 OWN_UNITS = ("seconds", "bytes")
 NATIVE = tuple(f for f in FAMILIES if f.name.startswith("rocketmq_"))
+UPSTREAM = """
+messages_in_total messages_out_total throughput_in_total throughput_out_total message_size
+rpc_latency_milliseconds consumer_lag_messages consumer_lag_latency_milliseconds
+consumer_inflight_messages consumer_ready_messages consumer_queueing_latency_milliseconds
+send_to_dlq_messages_total producer_connections consumer_connections topic_number
+consumer_group_number broker_permission processor_watermark storage_size_bytes
+storage_flush_behind_bytes storage_dispatch_behind_bytes storage_message_reserve_time_milliseconds
+timer_enqueue_lag timer_dequeue_lag timer_enqueue_latency_milliseconds
+timer_dequeue_latency_milliseconds timing_messages timer_message_snapshot timer_enqueue_total
+timer_dequeue_total delay_message_latency_seconds half_messages commit_messages_total
+rollback_messages_total finish_message_latency_milliseconds
+topic_create_execution_time_milliseconds consumer_group_create_execution_time_milliseconds
+pop_revive_lag_milliseconds pop_revive_latency_milliseconds pop_checkpoint_buffer_size
+pop_offset_buffer_size pop_revive_in_message_total pop_revive_out_message_total
+pop_revive_retry_messages_total pop_buffer_scan_time_consume_milliseconds
+"""
+"""What a broker of RocketMQ 5.4 can expose, without tiered storage and RocksDB: instruments of its
+metrics managers, with the suffix of their unit."""
 OURS = tuple(f for f in FAMILIES if f.name.startswith("brokertrio_"))
 
 
@@ -36,6 +54,11 @@ def test_native_families_carry_the_identity_first() -> None:
     """RocketMQ's dashboards filter by cluster, node type and node id."""
     for family in NATIVE:
         assert family.label_names[:3] == ("cluster", "node_type", "node_id")
+
+
+def test_the_native_families_are_all_there_and_none_is_made_up() -> None:
+    """Upstream may use any other name tomorrow, with another meaning."""
+    assert {family.name for family in NATIVE} == {f"rocketmq_{name}" for name in UPSTREAM.split()}
 
 
 def test_a_name_stands_once() -> None:
