@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar, final
 
 import anyio
 
-from broker_trio.client.errors import MOVED, BrokerRefused, ClientError, NoPermission, NoRoute
+from broker_trio.client.errors import (
+    DEPOSED,
+    MOVED,
+    BrokerRefused,
+    ClientError,
+    NoPermission,
+    NoRoute,
+)
 from broker_trio.client.events import BrokerSuspected, BrokerTrusted
 from broker_trio.client.retry import FaultWindows, attempt_s, next_queue, pause_s, queue_of_key
 from broker_trio.client.route_table import Routed
@@ -191,7 +198,7 @@ class Deliveries:
             window_s = self.windows.failed(broker_name, now)
             if not known:
                 self._session.events.emit(BrokerSuspected(broker_name, window_s, str(error)))
-        if moved or not isinstance(error, BrokerRefused):
+        if moved or not isinstance(error, BrokerRefused) or error.code in DEPOSED:
             with anyio.move_on_after(max(deadline - anyio.current_time(), 0) / 2):
                 await self._refresh(topic)
 

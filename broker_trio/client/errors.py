@@ -70,6 +70,9 @@ MOVED: Final = frozenset(
 )
 """Refusals that say that the route is old: it is asked for again at once."""
 
+DEPOSED: Final = frozenset({ResponseCode.SERVICE_NOT_AVAILABLE})
+"""Refusals of a broker that cannot know it: a master without a lease, whose slave was promoted."""
+
 
 class BrokerRefused(ClientError):
     """An answer that says no. `remark` is the peer's own text."""

@@ -30,6 +30,10 @@ class Link:
     def due(self, at: float) -> float:
         return max(at, self._closed_until)
 
+    @property
+    def is_closed(self) -> bool:
+        return self._closed_until > trio.current_time()
+
     def close(self, until: float = inf) -> None:
         self._closed_until = until
         self._wake()

@@ -265,6 +265,10 @@ class SimNetwork:
         first, second = self.resolve(one), self.resolve(two)
         return self.link(first, second), self.link(second, first)
 
+    def is_cut(self, one: str, two: str) -> bool:
+        """Whether something sent now, either way, would wait for a link to heal."""
+        return any(link.is_closed for link in self._between(one, two))
+
     def cut(self, one: str, two: str) -> None:
         """Nothing arrives either way until healed; connecting waits."""
         for link in self._between(one, two):

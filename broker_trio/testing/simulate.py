@@ -24,6 +24,7 @@ import trio
 import trio._core._run as scheduler  # private: see above
 from trio.testing import MockClock
 
+from broker_trio.testing.promises import Reached
 from broker_trio.testing.world import Struck, World
 
 T = TypeVar("T")
@@ -34,7 +35,7 @@ SHOWN_EVENTS: Final = 30
 @dataclass(frozen=True, slots=True)
 class SimResult(Generic[T]):
     """What a run gave. `seconds`: virtual time that passed; `events`: entries in the trace;
-    `struck`: the faults, in the order in which they struck."""
+    `struck`: the faults, in the order in which they struck; `reached`: what of the promises."""
 
     seed: int
     value: T
@@ -42,6 +43,7 @@ class SimResult(Generic[T]):
     seconds: float
     events: int
     struck: tuple[Struck, ...] = ()
+    reached: tuple[Reached, ...] = ()
 
 
 @contextmanager
@@ -104,8 +106,9 @@ async def _run(seed: int, scenario: Callable[[World], Awaitable[T]]) -> SimResul
             note += f"\nfaults until then, {len(world.struck)}:\n  {faults}"
         error.add_note(note)
         raise
+    reached = () if world.cells is None else world.cells.all()
     return SimResult(
-        seed, value, world.trace, trio.current_time(), world.events, tuple(world.struck)
+        seed, value, world.trace, trio.current_time(), world.events, tuple(world.struck), reached
     )
 
 

@@ -28,6 +28,7 @@ import trio
 
 from broker_trio.runtime.seams import Entropy
 from broker_trio.testing.disk_faults import Dead
+from broker_trio.testing.promises import Cells
 from broker_trio.testing.sim_clock import SimClock
 from broker_trio.testing.sim_disk import SimDisk
 from broker_trio.testing.sim_network import SimHost, SimNetwork
@@ -61,6 +62,7 @@ class World:
         self.tail: deque[str] = deque(maxlen=TAIL_MAX)
         self.nodes: dict[str, Node] = {}
         self.struck: list[Struck] = []
+        self.cells: Cells | None = None  # which cells of the promises this run reaches
         self.calm = False  # from now on ends and kills belong to the judging
         self.network = SimNetwork(self.rng("network"), trace=self._of_network)
         self._trace = hashlib.sha256()
@@ -78,6 +80,8 @@ class World:
 
     def strike(self, what: str, where: str) -> None:
         """Write down a fault that begins or hits now; what is told twice at once is one."""
+        if self.cells is not None and not self.calm:
+            self.cells.struck(what, where)
         new = Struck(round(trio.current_time(), 6), what, where)
         if not self.calm and len(self.struck) < STRUCK_MAX and new not in self.struck[-1:]:
             self.struck.append(new)
@@ -159,6 +163,11 @@ class Node:
     @property
     def running(self) -> bool:
         return not self._stopped.is_set()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs and nobody has killed it."""
+        return self.running and not self._killed
 
     def start(self) -> None:
         """Power on if need be, and start the program. Only where none runs."""

@@ -32,13 +32,14 @@ SEEDS = {
     "pair_mistakes": 1,
     "pair_loss": 1,
     "pair_rules": 1,
+    "pair_promises": 1,
     "pair_eio": 1,
     "pair_full": 1,
     "pair_other_disk": 1,
 }
 """Some 30 s of one core together; the seeds are 0, 1, …"""
 
-MAY_LOSE = {"kill9", "fsync_error", "pair_loss", "pair_rules"}
+MAY_LOSE = {"kill9", "fsync_error", "pair_loss", "pair_rules", "pair_promises"}
 
 SOAK = range(1_000, 3_000, 50)
 

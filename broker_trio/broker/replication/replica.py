@@ -38,6 +38,7 @@ from broker_trio.wire.bodies import pair as bodies
 log = structlog.get_logger()
 
 LEVEL_BYTES: Final = 4 << 20  # a follower that lacks less is level with its owner
+SILENT_BEATS: Final = 1.5  # each heartbeat of a stream is acked; who does not is not restored
 FOLLOWERS_MAX: Final = 16
 RECORD_NAME: Final = "record"  # the name in front of a record that travels on a stream
 
@@ -74,11 +75,12 @@ class Log(Protocol):
 class Follower:
     """A slave that is attached, as its acks tell."""
 
-    __slots__ = ("fsynced_end", "level_since", "written_end")
+    __slots__ = ("fsynced_end", "heard_at", "level_since", "written_end")
 
     def __init__(self) -> None:
         self.written_end = self.fsynced_end = 0
         self.level_since: float | None = None
+        self.heard_at = float("-inf")
 
 
 @final
@@ -206,6 +208,7 @@ class Replica:
             follower = self.followers[store_id] = Follower()
             self.wake()
         follower.written_end, follower.fsynced_end = written_end, fsynced_end
+        follower.heard_at = now
         if self.machine.counted(store_id):
             self._acked[store_id] = max(fsynced_end, self._acked.get(store_id, 0))
         if self._log.max_offset - fsynced_end > LEVEL_BYTES:
@@ -228,15 +231,19 @@ class Replica:
         return next((one for one in self.followers if not self.is_spare(one)), "")
 
     def to_restore(self, now: float) -> StoreId:
-        """Whose copy should be made to count: level for long enough, and a lease is sure. Or ""."""
+        """Whose copy should be made to count: level for long enough, and a lease is sure. Or "".
+
+        One that is silent is asked for nothing: with its copy counted nothing could be written.
+        """
         machine, record = self.machine, self.machine.state.settled
         if not machine.owns or len(record.members) != 1 or machine.state.fenced:
             return ""
         if machine.witnesses_until <= now:
             return ""
         after_s = 0.0 if record.min == 2 else self.settings.restore_after_s
+        silent_s = SILENT_BEATS * machine.timing.heartbeat_s
         for store_id, follower in self.followers.items():
-            if self.is_spare(store_id):
+            if self.is_spare(store_id) or now - follower.heard_at > silent_s:
                 continue
             if follower.level_since is not None and now - follower.level_since >= after_s:
                 return store_id

@@ -26,6 +26,7 @@ from broker_trio.namesrv.config import HttpSection as NameserverHttp
 from broker_trio.namesrv.config import NameserverConfig
 from broker_trio.store.config import KIB, StoreConfig
 from broker_trio.testing.cluster.history import History, Life
+from broker_trio.testing.promises import Cells
 from broker_trio.testing.world import Node, World
 
 Plant = Callable[[BrokerApp], None]
@@ -88,6 +89,7 @@ class Cluster:
             node.disk.cold = cold
             self.history.lives[name] = Life()
             self._watch(node)
+        world.cells = self.cells = Cells(self, world.network)
 
     # ---- programs
 
@@ -162,6 +164,21 @@ class Cluster:
 
     def node(self, name: str) -> Node:
         return self.world.nodes[name]
+
+    def row(self, name: str) -> str:
+        """The row of the promises in which this broker acknowledges now; "" where it is down."""
+        flush = self.store.flush_disk_type.removesuffix("_FLUSH")
+        return flush if self.node(name).alive else ""
+
+    def partner(self, name: str) -> str:
+        """A broker alone has none."""
+        del name
+        return ""
+
+    def follows(self, name: str) -> bool:
+        """And copies nobody."""
+        del name
+        return False
 
     async def start(self) -> None:
         """Start everything that does not run, and wait until all of it serves."""

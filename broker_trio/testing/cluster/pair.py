@@ -45,7 +45,8 @@ CHUNK_BYTES: Final = 2_000  # of replication: some acks end in the middle of a v
 TOLD_BY_WORLD: Final = frozenset({"cut", "stall", "reset", "nameserver"})
 """Faults that the world writes down where they strike."""
 WORDS: Final = {
-    "clock": "clock off",
+    "step": "clock steps",
+    "drift": "clock drifts",
     "disk": "disk slow",
     "eio": "next EIO armed",
     "emptied": "disk emptied",
@@ -110,6 +111,7 @@ class Pair(Cluster):
             plant=watched,
         )
         self.watch = Watch(self.running_apps, two_disks=mode.letter == "D")
+        self.watch.on_look.append(self.cells.look)
 
     def nameserver_config(self, node: Node) -> NameserverConfig:
         """As of a cluster that begins: later starts have a file, or forgot."""
@@ -168,6 +170,25 @@ class Pair(Cluster):
     def other(self, name: str) -> str:
         """The partner's host name."""
         return BROKERS[1 - BROKERS.index(name)]
+
+    def partner(self, name: str) -> str:
+        return self.other(name)
+
+    def row(self, name: str) -> str:
+        """The row of the promises in which this replica acknowledges now; "" where it does not."""
+        replica = self.replica(name)
+        if replica is None or not self.node(name).alive:
+            return ""
+        machine = replica.machine
+        if not machine.owns or trio.current_time() >= machine.lease_until:
+            return ""
+        lone = self.mode.copies == 2 and machine.state.settled.min == 1
+        return "degraded" if lone else self.mode.letter
+
+    def follows(self, name: str) -> bool:
+        """Whether it is attached to the other one."""
+        replica = self.replica(name)
+        return replica is not None and replica.machine.following is not None
 
     def is_whole(self) -> bool:
         """One writes, and the other's copy counts, follows and is settled in the same epoch."""

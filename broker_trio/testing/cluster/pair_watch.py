@@ -52,6 +52,7 @@ class Watch:
     def __init__(self, apps: Callable[[], dict[str, BrokerApp]], *, two_disks: bool) -> None:
         self.records: dict[Epoch, InForce] = {}
         self.looks = 0
+        self.on_look: list[Callable[[], None]] = []
         self.accepted_at = float("-inf")  # when a loss was accepted last
         self._apps, self._two_disks = apps, two_disks
         self._reign: Reign | None = None
@@ -79,6 +80,8 @@ class Watch:
         for one in seen:
             if one.replica.machine.may_write(now) is None:
                 self._check_owner(one, seen)
+        for look in self.on_look:
+            look()
 
     def _write_down(self, replica: Replica, now: float) -> None:
         settled, proposed = replica.machine.kept.settled, replica.machine.kept.proposed

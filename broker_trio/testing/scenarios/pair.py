@@ -47,7 +47,15 @@ LOOKS_S: Final = 3.0  # of who is on call
 class Run:
     """One run of a pair, while faults go on."""
 
-    def __init__(self, world: World, mode: Mode, plant: Plant, store: StoreConfig | None) -> None:
+    def __init__(
+        self,
+        world: World,
+        mode: Mode,
+        plant: Plant,
+        store: StoreConfig | None,
+        *,
+        light: bool = False,
+    ) -> None:
         self.world, self.rng, self.mode = world, world.rng("faults"), mode
         self.pair = Pair(world, mode, plant=plant, store=store)
         self.operator = Operator(self.pair, may_force=True)
@@ -55,9 +63,12 @@ class Run:
         self.producers = [
             SimProducer(self.pair, "p0", TOPIC, pause_s=0.4, batches=(1, 1, 1, 3)),
             SimProducer(self.pair, "p1", TOPIC, pause_s=0.4, delays=(0, 0, 1)),
-            SimProducer(self.pair, "p2", TOPIC, pause_s=0.8, volley=16),
-            SimProducer(self.pair, "p3", TOPIC, pause_s=0.4, batches=(12,), body=short),
         ]
+        if not light:
+            self.producers += [
+                SimProducer(self.pair, "p2", TOPIC, pause_s=0.8, volley=16),
+                SimProducer(self.pair, "p3", TOPIC, pause_s=0.4, batches=(12,), body=short),
+            ]
         self.consumers = [SimConsumer(self.pair, "c0", (TOPIC,))]
         self.done: Verdict | None = None
 
@@ -130,14 +141,16 @@ async def trouble(
     on_call: bool = True,
     store: StoreConfig | None = None,
     shift: int = 1,
+    light: bool = False,
 ) -> AsyncIterator[Run]:
     """A busy pair for the block, judged at its end. `letters`: the modes to take turns.
 
     `shift`: after so many seeds the next one, where seeds take turns at something else, too.
+    `light`: two producers only, where what is refused matters, and not how much is sent.
 
     Raises `Violation`, from the watch too.
     """
-    run = Run(world, mode_of(world, letters, shift), plant, store)
+    run = Run(world, mode_of(world, letters, shift), plant, store, light=light)
     world.log("mode", run.mode.letter)
     async with trio.open_nursery() as nursery:
         await run.pair.whole()

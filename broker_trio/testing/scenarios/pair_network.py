@@ -97,9 +97,9 @@ async def pair_clock(world: World, *, plant: Plant = sound) -> Verdict:
         pair, rng = run.pair, run.rng
         for _ in range(ROUNDS):
             for name in rng.sample([*pair.broker_names, *pair.nameserver_names], 3):
-                pair.fault("clock", name)
-                clock = pair.node(name).clock
-                if chance(rng, 0.5):
+                steps, clock = chance(rng, 0.5), pair.node(name).clock
+                pair.fault("step" if steps else "drift", name)
+                if steps:
                     clock.step(rng.choice(STEPS_MS))
                 else:
                     clock.drift(rng.choice((-0.02, 0.02, 0.5)))

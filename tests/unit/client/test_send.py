@@ -219,6 +219,20 @@ async def test_a_broker_without_the_topic_has_the_route_asked_again(
     assert not [event for event in events if isinstance(event, BrokerSuspected)]
 
 
+async def test_a_master_without_a_lease_has_the_route_asked_again(net: FakeNet):
+    """It cannot know whether its slave was promoted: one refusal, and the nameserver is asked."""
+    events: list[Event] = []
+    net.topics["t"] = {"b0": 2}
+    async with net.client(on_event=events.append, send_attempts_max=1) as mq:
+        await mq.send("t", b"x")
+        net.mood["b0:10911"] = ResponseCode.SERVICE_NOT_AVAILABLE
+        net.topics["t"] = {"b1": 2}
+        with pytest.raises(BrokerRefused):
+            await mq.send("t", b"x")
+        assert (await mq.send("t", b"x")).broker_name == "b1"
+    assert [event for event in events if isinstance(event, BrokerSuspected)]
+
+
 @pytest.mark.parametrize("send", ["send", "send_oneway", "send_batch"])
 async def test_no_permission_is_told_at_once(net: FakeNet, autojump_clock: object, send: str):
     """The route says that nobody may write: one question, no broker asked, no time lost."""

@@ -99,6 +99,24 @@ async def test_one_copy_after_degrade_and_two_again_by_itself(autojump_clock):
         assert found.b.replica.settled > alone
 
 
+async def test_a_silent_slave_is_not_restored(autojump_clock):
+    """It was level when it was heard last: with its copy counted nothing could be written."""
+    async with pair() as found:
+        found.b.kill()
+        await found.order(found.a, "degrade")
+        await found.until(found.a, "owner")
+        found.b.start(found.nursery)
+        await wait_for(lambda: any(one.level_since for one in found.a.replica.followers.values()))
+        (level,) = found.a.replica.followers.values()
+        found.streaming = False
+        await trio.sleep(8)
+        assert found.a.replica.followers == {found.b.replica.store_id: level}
+        assert level.level_since is not None, "only its silence speaks against it"
+        assert (found.a.state, found.a.replica.min_copies) == ("owner", 1)
+        found.streaming = True
+        await wait_for(lambda: found.a.replica.min_copies == 2)
+
+
 async def test_the_barred_slave_cannot_be_promoted(autojump_clock):
     """After degrade the witnesses refuse the old slave: it lacks what was answered alone."""
     async with pair() as found:
