@@ -79,8 +79,18 @@ def command_of(step, run):
     }.get(step["do"], [])
 
 
-def drill_steps(steps, run, hostvars, groups):
-    """Each step with `kind` (fault, start, order, …), its targets and their words."""
+def hidden(targets, groups):
+    """Among all hosts of the cluster, of which the others get `nothing` done to them."""
+    hit = {target["host"]: target for target in targets}
+    names = sorted({*groups["nameservers"], *groups["brokers"]})
+    return [hit.get(name, {"host": name, "words": ["nothing"]}) for name in names]
+
+
+def drill_steps(steps, run, hostvars, groups, human=False):
+    """Each step with `kind` (fault, order, …), its targets and their words.
+
+    `human`: so that who reads the play's output cannot tell who is hit.
+    """
     found = []
     for step in steps:
         kind = step["do"]
@@ -90,6 +100,8 @@ def drill_steps(steps, run, hostvars, groups):
             kind = "order"
         members = members_of(step["whom"], run, hostvars, groups) if kind == "fault" else []
         targets = [{**each, "words": words_of(step["do"], each, hostvars)} for each in members]
+        if human and targets:
+            targets = hidden(targets, groups)
         command = command_of(step, run)
         found.append({**step, "kind": kind, "targets": targets, "command": command})
     return found

@@ -17,7 +17,7 @@ import click
 
 from broker_trio.cli.access import Target, cluster_options
 from broker_trio.cli.output import json_option, print_json, print_table
-from broker_trio.ops.drill.catalogue import BY_NAME, DRILLS, Drill, find, seconds_of
+from broker_trio.ops.drill.catalogue import BY_NAME, DRILLS, Drill, fault_seconds, find, seconds_of
 
 if TYPE_CHECKING:
     from broker_trio.cli.drill.before import Asked
@@ -124,6 +124,8 @@ def told_of(one: Drill) -> dict[str, Any]:
         "harm": one.harm,
         "revert": one.revert,
         "seconds": seconds_of(one, 10),
+        "revert_s": fault_seconds(one),
+        "playable": one.playable,
         "laptop": one.laptop,
         "steps": [
             {"do": step.do, "whom": step.whom, "seconds": step.seconds} for step in one.steps
@@ -134,10 +136,11 @@ def told_of(one: Drill) -> dict[str, Any]:
 @drill.command()
 @click.argument("what", metavar="DRILL", type=DrillName())
 @dir_option
+@click.option("--fleet", is_flag=True, help="By a playbook; --dir is where drills are kept.")
 @json_option
 @asks_first
 def plan(
-    *, what: Drill, folder: Path | None, as_json: bool, asked: "Asked",
+    *, what: Drill, folder: Path | None, fleet: bool, as_json: bool, asked: "Asked",
     nameservers: tuple[str, ...], timeout_s: float,
 ) -> None:  # fmt: skip
     """Print what a drill would do here.
@@ -147,7 +150,7 @@ def plan(
     from broker_trio.cli.drill.plan import refuse, show_plan  # noqa: PLC0415
     from broker_trio.cli.drill.session import look_before  # noqa: PLC0415
 
-    run, guards = look_before(what, Target(nameservers, timeout_s), folder, asked)
+    run, guards = look_before(what, Target(nameservers, timeout_s), folder, asked, fleet=fleet)
     if as_json:
         print_json({"drill": told_of(what), "run": run, "guards": guards})
     else:
@@ -196,7 +199,7 @@ def run(
 
 def playable() -> list[Drill]:
     """Those where a person has something to do, on a laptop."""
-    return [one for one in DRILLS if not one.laptop and any(s.do == "promote" for s in one.steps)]
+    return [one for one in DRILLS if not one.laptop and one.playable]
 
 
 def show_result(made: dict[str, Any]) -> None:
@@ -243,10 +246,18 @@ def report(*, folder: Path, textfile: Path | None, as_json: bool) -> None:
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @textfile_option
 @click.option("--human", is_flag=True, help="A person recovers it.")
+@click.option(
+    "--most",
+    "most_s",
+    type=click.FloatRange(1, 86_400),
+    default=3_600.0,
+    show_default=True,
+    help="Seconds; then it ends by itself, inconclusive.",
+)
 @asks_first
 def observe(
-    *, what: Drill, folder: Path, textfile: Path | None, human: bool, asked: "Asked",
-    nameservers: tuple[str, ...], timeout_s: float,
+    *, what: Drill, folder: Path, textfile: Path | None, human: bool, most_s: float,
+    asked: "Asked", nameservers: tuple[str, ...], timeout_s: float,
 ) -> None:  # fmt: skip
     """Watch somebody else's drill, then judge it.
 
@@ -256,6 +267,6 @@ def observe(
     from broker_trio.cli.drill.session import Session  # noqa: PLC0415
 
     session = Session(what, Target(nameservers, timeout_s), asked, human=human)
-    made = session.observe(folder, textfile)
+    made = session.observe(folder, textfile, most_s)
     print_json(made)
     click.get_current_context().exit(EXIT[made["verdict"]])

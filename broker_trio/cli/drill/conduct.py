@@ -21,6 +21,8 @@ from broker_trio.cli.drill.observe import Observer
 from broker_trio.cli.drill.waiting import until
 from broker_trio.cli.failures import Failure
 from broker_trio.ops.drill.catalogue import BREAKS, Drill, Step, fault_seconds
+from broker_trio.ops.drill.state import beyond_plan, whom
+from broker_trio.ops.drill.verdict import PATIENCE_S
 
 TRY_S: Final = 60.0  # so long a promotion is tried again
 AGAIN_S: Final = 0.3
@@ -56,7 +58,8 @@ class Conductor:
         async with observer.watching():
             try:
                 await self._steady()
-                self._laptop.arm(fault_seconds(self._drill))
+                person_s = PATIENCE_S if self._game is not None else 0.0
+                self._laptop.arm(fault_seconds(self._drill) + person_s)
                 for step in self._drill.steps:
                     await self._step(step)
                 await self._quiet()
@@ -97,11 +100,12 @@ class Conductor:
             at_ms = self._observer.mark("fault", f"{step.do} {step.whom}")
             self._fault_ms = self._fault_ms or at_ms
             if self._game is None:
-                self._tell(f"{step.do} {step.whom}: {', '.join(self._laptop.whom(step))}")
+                names = ", ".join(whom(step, self._observer.run))
+                self._tell(f"{step.do} {step.whom}: {names}")
             await self._laptop.carry_out(step)
             return
         if step.do == "hold":
-            await trio.sleep(step.seconds)
+            await self._hold(step.seconds)
             return
         verbs: dict[str, Callable[[], Awaitable[None]]] = {
             "heal": self._heal,
@@ -110,6 +114,18 @@ class Conductor:
             "refused": functools.partial(self._refused, step),
         }
         await verbs.get(step.do, functools.partial(self._order, step))()
+
+    async def _hold(self, seconds: float) -> None:
+        """Raises `Aborted` where there is more harm than planned."""
+        with trio.move_on_after(seconds):
+            await until(self._beyond)
+        if text := self._beyond():
+            raise Aborted(text)
+
+    def _beyond(self) -> str:
+        observer = self._observer
+        now_ms = observer.clock.wall_ms()
+        return beyond_plan(self._drill, observer.run, observer.heard, now_ms)
 
     def _tell(self, text: str) -> None:
         since = 0.0
@@ -121,7 +137,7 @@ class Conductor:
 
     def _words(self, step: Step) -> list[str]:
         run = self._observer.run
-        (who,) = self._laptop.whom(step)
+        (who,) = whom(step, run)
         if step.do == "switchover":
             return ["switchover", run.master, run.slave]
         if step.do == "degrade":

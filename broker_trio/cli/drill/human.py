@@ -18,8 +18,8 @@ from broker_trio.cli.drill.waiting import until
 from broker_trio.ops.drill.catalogue import Drill
 from broker_trio.ops.drill.records import Sample
 from broker_trio.ops.drill.state import acted
+from broker_trio.ops.drill.verdict import PATIENCE_S
 
-PATIENCE_S: Final = 900.0
 QUIET_S: Final = 5.0
 LOOK_S: Final = 0.2
 HINT_S: Final = 60.0

@@ -31,6 +31,7 @@ from broker_trio.cli.drill.waiting import until
 from broker_trio.cli.failures import Failure
 from broker_trio.ops.drill.catalogue import Step
 from broker_trio.ops.drill.records import Run
+from broker_trio.ops.drill.state import whom
 
 POLL_S: Final = 0.1
 BACK_S: Final = 180.0  # `up` may wait long before it starts somebody again
@@ -110,19 +111,11 @@ class Laptop:
         found = (c for c in children() if c.folder.parent == self.home and c.who == who)
         return next(found, None)
 
-    def whom(self, step: Step) -> list[str]:
-        """Whom a step is about."""
-        run = self._run
-        return {
-            "": [], "master": [run.master], "slave": [run.slave],
-            "last": run.nameservers[-1:], "others": run.nameservers[1:], "all": run.nameservers,
-        }[step.whom]  # fmt: skip
-
     # -- breaking --------------------------------------------------------------------------------
 
     async def carry_out(self, step: Step) -> None:
         """One step that breaks, or starts what was stalled. Raises `Failure`."""
-        for who in self.whom(step):
+        for who in whom(step, self._run):
             match step.do:
                 case "kill" if who in self._run.replicas:
                     self._end(who, signal.SIGKILL)

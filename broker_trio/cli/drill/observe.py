@@ -2,6 +2,7 @@
 
     writer ────────────▶ written.cbor     numbered sends, from before the fault to after the healing
     one task a replica ─▶ samples.jsonl   state, epoch, ends, four times a second
+    one that reads ────▶ samples.jsonl    a message of the drill's topic each time, or why not
     one a nameserver ──▶ samples.jsonl    the master that it shows, whether it forgot
     prometheus, if any ▶ alerts.jsonl     what begins and ends to fire
     then: reader ──────▶ read.cbor        every queue to its end
@@ -18,6 +19,7 @@ import msgspec
 import trio
 
 from broker_trio.cli.access import Cluster
+from broker_trio.cli.drill.reading import Looker
 from broker_trio.cli.drill.web import firing
 from broker_trio.cli.ledger.command import opened
 from broker_trio.cli.pair.reach import status_of
@@ -69,10 +71,14 @@ class Lines:
 
 @final
 class Observer:
-    """One drill being watched. `latest` is everybody's last word; `mark` notes what was done."""
+    """One drill being watched. `latest` is everybody's last word; `mark` notes what was done.
+
+    `heard` is when each was not silent the last time.
+    """
 
     def __init__(self, mq: Client, run: Run, folder: Path, prometheus: str = "") -> None:
         self.run, self.folder, self.latest = run, folder, dict[str, Sample]()
+        self.heard: dict[str, int] = {}
         self.clock = RealClock()
         self._mq, self._prometheus = mq, prometheus
         self._marks = Lines(folder / "marks.jsonl")
@@ -95,6 +101,11 @@ class Observer:
     def acknowledged(self) -> int:
         """So many sends so far."""
         return 0 if self._writer is None else self._writer.tally.ok
+
+    @property
+    def failed(self) -> int:
+        """So many sends that were not acknowledged so far."""
+        return 0 if self._writer is None else self._writer.tally.fail + self._writer.tally.unknown
 
     def quiet_s(self) -> float:
         """For how long sends have gone well without one failure, by the ledger; 0 where not."""
@@ -125,6 +136,8 @@ class Observer:
                 if self._prometheus:
                     asking.start_soon(self._watch_alerts)
                 asking.start_soon(self._watch_failures)
+                source = TopicSource(self._mq, run.topic)
+                asking.start_soon(Looker(source, self.clock, self._samples.add).run)
                 async with trio.open_nursery() as writing:
                     writing.start_soon(self._writer.run)
                     try:
@@ -159,15 +172,17 @@ class Observer:
 
     def _note(self, sample: Sample) -> None:
         self.latest[sample.who] = sample
+        if sample.state != SILENT:
+            self.heard[sample.who] = sample.at_ms
         self._samples.add(sample)
 
     async def _watch_failures(self) -> None:
         assert self._writer is not None, "it was made before"
         seen, looked = 0, self.clock.monotonic()
         while True:
-            tally, now = self._writer.tally, self.clock.monotonic()
-            if tally.fail + tally.unknown > seen:
-                seen, self._failed_at = tally.fail + tally.unknown, now
+            now = self.clock.monotonic()
+            if self.failed > seen:
+                seen, self._failed_at = self.failed, now
             if now - looked > LOOK_S + STOOD_STILL_S:  # what we measured meanwhile is our own
                 self.mark("stood_still", f"{now - looked:.1f}")
             looked = now

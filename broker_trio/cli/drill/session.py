@@ -3,8 +3,10 @@
 lock ─▶ look, guards ─▶ folder ─▶ topic ─▶ conduct │ wait for SIGTERM ─▶ read back ─▶ report
 """
 
+import functools
 import signal
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, final
@@ -29,24 +31,34 @@ from broker_trio.model.errors import BrokerTrioError
 from broker_trio.model.topic import TopicConfig
 from broker_trio.ops.drill.catalogue import Drill
 from broker_trio.ops.drill.records import Guard, Run
+from broker_trio.ops.drill.state import beyond_plan
 from broker_trio.ops.ledger.through_client import options_of
 
 if TYPE_CHECKING:
     from broker_trio.client.connect import Client
 
 QUEUES: Final = 4
-OBSERVED_S_MAX: Final = 3_600.0
+WHOLE_S: Final = 120.0  # so long restoration is waited for where nobody ends the watching
 LOOK_S: Final = 0.2
+STEADY_SHARE: Final = 0.8  # of the steady time lies between two acknowledgements at least
 READ_S: Final = 120.0
 
 
 def look_before(
-    what: Drill, target: Target, folder: Path | None, asked: Asked
+    what: Drill, target: Target, folder: Path | None, asked: Asked, *, fleet: bool = False
 ) -> tuple[Run, list[Guard]]:
-    """The plan on this laptop. Raises `Failure`, and `GuardRefused` for a fault that needs root."""
-    home, target = found_here(what, target, folder)
-    with folders.alone(home / "drill.lock") as running:
-        asked = replace(asked, running=running, nameservers=target.nameservers)
+    """The plan on this laptop, or on a fleet whose drills are kept in `folder`.
+
+    Raises `Failure`, and on a laptop `GuardRefused` for a fault that needs root.
+    """
+    if not fleet:
+        folder, target = found_here(what, target, folder)
+    lock = folder / "drill.lock" if folder is not None and folder.is_dir() else None
+    with folders.alone(lock) if lock else nullcontext("") as running:
+        asked = replace(
+            asked, running=running, nameservers=target.nameservers,
+            where="fleet" if fleet else asked.where,
+        )  # fmt: skip
         return run_cluster(target, lambda cluster: before(cluster, what, asked))
 
 
@@ -100,35 +112,66 @@ class Session:
 
             document = self._drilled(run, made, keep, textfile, conduct)
         if grafana is not None:
-            text = f"drill {what.name}: {document['verdict']}"
-            annotate(*grafana, run.begun_ms, ended_ms(document), text)
+            annotate(*grafana, document["annotation"])
         return document
 
     # -- on a fleet ------------------------------------------------------------------------------
 
-    def observe(self, folder: Path, textfile: Path | None) -> dict[str, Any]:
-        """Watch until SIGTERM. Raises `Failure`; the document of its report."""
+    def observe(self, folder: Path, textfile: Path | None, most_s: float) -> dict[str, Any]:
+        """Watch until SIGTERM, or so long. Raises `Failure`; the document of its report."""
         self._asked = replace(self._asked, where="fleet")
         with folders.alone(folder.parent / "drill.lock") as running:
             run = msgspec.structs.replace(self._checked(running), run=folder.name)
             made = folders.make_folder(folder.parent, run)
-            return self._drilled(run, made, folder.parent, textfile, self._until_asked)
+            until_asked = functools.partial(self._until_asked, most_s)
+            return self._drilled(run, made, folder.parent, textfile, until_asked)
 
-    async def _until_asked(self, observer: Observer) -> None:
+    async def _until_asked(self, most_s: float, observer: Observer) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async with observer.watching():
                 async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._note_steady, observer)
                     nursery.start_soon(self._note_whole, observer)
+                    nursery.start_soon(self._note_harm, observer)
                     if self._human:
                         nursery.start_soon(self._follow_person, observer)
-                    with trio.move_on_after(OBSERVED_S_MAX):
+                    with trio.move_on_after(most_s) as patience:
                         await anext(signals)
+                    if patience.cancelled_caught:
+                        await self._end_alone(most_s, observer)
                     nursery.cancel_scope.cancel()
 
-    async def _note_whole(self, observer: Observer) -> None:
-        """`steady` when it is, `whole` once the pair is, after each mark that waits for it."""
+    async def _end_alone(self, most_s: float, observer: Observer) -> None:
+        """Nobody ended it: the hosts have healed themselves by now, which is looked at."""
+        observer.mark("aborted", f"nobody ended it in {most_s:g} s; hosts heal by their timers")
+        since = observer.mark("awaited")
+        with trio.move_on_after(WHOLE_S):
+            await until(lambda: not observer.why_not_whole(since), LOOK_S)
+        if why := observer.why_not_whole(since):
+            observer.mark("not_whole", why)
+
+    async def _note_steady(self, observer: Observer) -> None:
+        """`steady` when sends go well, again after each that does not; `ready` when it lasted."""
         await until(lambda: observer.acknowledged, LOOK_S)
-        observer.mark("steady")
+        seconds = observer.run.steady_s
+        while True:
+            failed = observer.failed
+            observer.mark("steady")
+            await trio.sleep(seconds)
+            if observer.failed == failed and observer.quiet_s() >= STEADY_SHARE * seconds:
+                break
+        observer.mark("ready")
+
+    async def _note_harm(self, observer: Observer) -> None:
+        """`beyond` once there is more harm than planned."""
+        run, clock, text = observer.run, observer.clock, ""
+        while not text:
+            await trio.sleep(LOOK_S)
+            text = beyond_plan(self._what, run, observer.heard, clock.wall_ms())
+        observer.mark("beyond", text)
+
+    async def _note_whole(self, observer: Observer) -> None:
+        """`whole` once the pair is, after each mark that waits for it."""
         noted = 0
         while True:
             await trio.sleep(LOOK_S)
@@ -140,15 +183,15 @@ class Session:
     async def _follow_person(self, observer: Observer) -> None:
         """Somebody else broke it: note the first act, and when sends go well; hints by the minute.
 
-        `served` is noted once sends went well again after the fault.
+        `served` is noted once sends went well again after the fault; `given_up` if never.
         """
         await until(lambda: any(mark.name == "fault" for mark in observer.marks()), LOOK_S)
         fault, game = observer.mark("game"), Game(self._what, self.say)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(game.write_hints, observer.folder / "hints.txt")
-            await game.played(observer, fault)
+            served = await game.played(observer, fault)
             nursery.cancel_scope.cancel()
-        observer.mark("served")
+        observer.mark("served" if served else "given_up")
 
     # -- both ------------------------------------------------------------------------------------
 
@@ -193,12 +236,3 @@ async def read_back(observer: Observer) -> None:
         await observer.read_back()
     except BrokerTrioError as error:
         observer.mark("not_read", str(error))
-
-
-def ended_ms(document: dict[str, Any]) -> int:
-    """The last moment of a report."""
-    times: list[int] = [
-        moment["at_ms"] for moment in document["moments"] if moment["at_ms"] is not None
-    ]
-    begun: int = document["run"]["begun_ms"]
-    return max(times, default=begun)

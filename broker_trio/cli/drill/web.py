@@ -33,13 +33,12 @@ def _firing(prometheus: str) -> dict[str, str] | None:
     return {labels["alertname"]: labels.get("severity", "") for labels in found}
 
 
-def annotate(grafana: str, token_file: Path, begun_ms: int, ended_ms: int, text: str) -> None:
-    """A region on every dashboard, tagged `drill`. Raises `Failure`."""
+def annotate(grafana: str, token_file: Path, body: dict[str, Any]) -> None:
+    """A region on every dashboard, as `report.json` has it. Raises `Failure`."""
     try:
         token = token_file.read_text().strip()
     except OSError as error:
         raise Failure(f"{token_file}: {error.strerror}") from error
-    body = {"time": begun_ms, "timeEnd": ended_ms, "tags": ["drill", "broker-trio"], "text": text}
     asked = urllib.request.Request(  # noqa: S310  (the operator's own address)
         f"{grafana.rstrip('/')}/api/annotations",
         data=json.dumps(body).encode(),

@@ -40,7 +40,9 @@ class Drill:
     """One row. `rto_max_s` counts from the fault, `after_heal_max_s` from the healing.
 
     `moved`: another replica must own afterwards. `errors_max`: sends that may end without an
-    acknowledgement; None: any number. `laptop`: why it cannot be done there; empty: it can.
+    acknowledgement; None: any number. `causes`: no send may fail from another one; empty: any may.
+    `reads`: they must go well from the fault to the healing. `laptop`: why it cannot be done there;
+    empty: it can.
     """
 
     name: str
@@ -53,6 +55,8 @@ class Drill:
     after_heal_max_s: float | None = None
     moved: bool = False
     errors_max: int | None = None
+    causes: frozenset[str] = frozenset()
+    reads: bool = False
     attempts: int = 1
     nameservers_min: int = 1
     laptop: str = ""
@@ -62,6 +66,11 @@ class Drill:
     def faults(self) -> tuple[Step, ...]:
         """What it breaks, in order."""
         return tuple(step for step in self.steps if step.do in BREAKS)
+
+    @property
+    def playable(self) -> bool:
+        """Whether a person has something to do in it."""
+        return any(step.do == "promote" for step in self.steps)
 
 
 def _root(name: str) -> str:
@@ -104,7 +113,7 @@ DRILLS: Final = (
         harm="sends to this pair are refused from slave_timeout_ms on, until the cut is healed",
         revert="the rules of the host's firewall are taken away",
         steps=(Step("cut", "slave"), Step("hold", seconds=15), Step("heal"), Step("whole")),
-        after_heal_max_s=30, laptop=_root("cut_pair"),
+        after_heal_max_s=30, reads=True, laptop=_root("cut_pair"),
         hints=("Everybody is up.", "The two replicas do not hear each other.", _LOOK),
     ),
     Drill(
@@ -127,7 +136,7 @@ DRILLS: Final = (
         harm="none for who knows another nameserver",
         revert="the nameserver is started again",
         steps=(Step("kill", "last"), Step("hold", seconds=15), Step("heal"), Step("whole")),
-        errors_max=0, nameservers_min=2, hints=("The brokers are well.",),
+        errors_max=0, reads=True, nameservers_min=2, hints=("The brokers are well.",),
     ),
     Drill(
         name="lose_all_but_one",
@@ -136,7 +145,7 @@ DRILLS: Final = (
         harm="a master that acknowledges alone would stop: the pair must be whole",
         revert="the nameservers are started again",
         steps=(Step("kill", "others"), Step("hold", seconds=20), Step("heal"), Step("whole")),
-        errors_max=0, nameservers_min=2, hints=("The brokers are well.",),
+        errors_max=0, reads=True, nameservers_min=2, hints=("The brokers are well.",),
     ),
     Drill(
         name="lose_all_nameservers",
@@ -145,7 +154,7 @@ DRILLS: Final = (
         harm="new clients find no route for a minute",
         revert="the nameservers are started again",
         steps=(Step("kill", "all"), Step("hold", seconds=60), Step("heal"), Step("whole")),
-        errors_max=0, hints=("The brokers are well.", "New clients find nobody."),
+        errors_max=0, reads=True, hints=("The brokers are well.", "New clients find nobody."),
     ),
     Drill(
         name="forget_nameserver",
@@ -154,7 +163,8 @@ DRILLS: Final = (
         harm="one nameserver does not answer for some seconds",
         revert="nothing to undo: what it kept is beside its folder until it is whole",
         steps=(Step("forget", "last"), Step("hold", seconds=10), Step("heal"), Step("whole")),
-        errors_max=0, nameservers_min=2, hints=("One nameserver knows less than the others.",),
+        errors_max=0, reads=True, nameservers_min=2,
+        hints=("One nameserver knows less than the others.",),
     ),
     Drill(
         name="disk_full",
@@ -163,7 +173,8 @@ DRILLS: Final = (
         harm="sends to this pair are refused while the disk is full",
         revert="the file that fills the disk is removed",
         steps=(Step("fill", "master"), Step("hold", seconds=15), Step("heal"), Step("whole")),
-        after_heal_max_s=10, laptop=_root("disk_full"),
+        after_heal_max_s=10, causes=frozenset({"SERVICE_NOT_AVAILABLE"}), reads=True,
+        laptop=_root("disk_full"),
         hints=("Sends are refused with a reason: read it.", "df says more."),
     ),
     Drill(
@@ -173,7 +184,7 @@ DRILLS: Final = (
         harm="sends to this pair are as slow as the slave's disk",
         revert="the limit of the unit is taken away",
         steps=(Step("slow", "slave"), Step("hold", seconds=20), Step("heal"), Step("whole")),
-        after_heal_max_s=30, laptop=_root("slow_disk"),
+        after_heal_max_s=30, reads=True, laptop=_root("slow_disk"),
         hints=("Nothing is refused, everything is late.", _LOOK),
     ),
     Drill(
@@ -232,7 +243,8 @@ DRILLS: Final = (
         harm="sends to this pair are refused until both have one key again",
         revert="the key is put back and the slave restarted",
         steps=(Step("key", "slave"), Step("hold", seconds=12), Step("heal"), Step("whole")),
-        after_heal_max_s=60, hints=("The slave is up and does not follow.", "Read its log."),
+        after_heal_max_s=60, reads=True,
+        hints=("The slave is up and does not follow.", "Read its log."),
     ),
 )  # fmt: skip
 
@@ -252,5 +264,6 @@ def seconds_of(drill: Drill, steady_s: float) -> float:
 
 
 def fault_seconds(drill: Drill) -> float:
-    """After so long the armed revert heals: the longest that the fault may last by plan, twice."""
-    return 30.0 + 2.0 * (seconds_of(drill, 0.0))
+    """After so long the armed revert heals: the longest that the fault may last by plan, twice,
+    and what a slow controller may take."""
+    return 120.0 + 2.0 * (seconds_of(drill, 0.0))

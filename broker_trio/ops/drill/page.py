@@ -13,6 +13,7 @@ from broker_trio.ops.drill.catalogue import BY_NAME
 from broker_trio.ops.drill.compare import Change
 from broker_trio.ops.drill.plot import Plot
 from broker_trio.ops.drill.records import Run
+from broker_trio.ops.drill.report import alert_rows
 from broker_trio.ops.drill.series import Series
 from broker_trio.ops.drill.verdict import Check, Outcome
 
@@ -74,7 +75,7 @@ def page(run: Run, outcome: Outcome, series: Series | None, changes: Sequence[Ch
         _picture(series, outcome),
         '<div class="two"><div>', _moments(outcome), "</div><div>", _compare(changes),
         "</div></div>",
-        _checks(outcome.checks), _alerts(outcome),
+        _checks(outcome.checks), _alerts(run, outcome),
         '<div class="two"><div>', _gaps(outcome), "</div><div>", _settings(run), "</div></div>",
         _guards(run),
         f'<h2>What this drill is</h2><p>It proves that {escape(drill.proves)}. '
@@ -229,15 +230,13 @@ def _checks(checks: Sequence[Check]) -> str:
     return f"<h2>What was checked</h2>{table(('', 'demand', 'wanted', 'found'), rows, frozenset())}"
 
 
-def _alerts(outcome: Outcome) -> str:
-    zero = outcome.moments[0].at_ms
-    if not outcome.alerts or zero is None:
+def _alerts(run: Run, outcome: Outcome) -> str:
+    if outcome.moments[0].at_ms is None:
         return ""
-    rows = [
-        (f"{(a.at_ms - zero) / 1_000:+.1f}", escape(a.name), escape(a.severity),
-         "fires" if a.firing else "ends")
-        for a in outcome.alerts
-    ]  # fmt: skip
+    if not outcome.alerts:
+        asked = any(guard.name == "no alert fires" for guard in run.guards)
+        return '<h2>Alerts</h2><p class="dim">None fired.</p>' if asked else ""
+    rows = [tuple(map(escape, row)) for row in alert_rows(outcome)]
     head = ("seconds", "alert", "severity", "")
     return f"<h2>Alerts</h2>{table(head, rows, frozenset({0}))}"
 

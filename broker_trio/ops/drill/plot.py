@@ -24,7 +24,7 @@ BAND: Final = 22
 LABEL_APART: Final = 24.0
 STATES: Final = (
     ("owner", "owner"), ("slave", "slave"), ("silent", "silent"), ("shows no", "bad"),
-    ("shows", "shows"), ("forgot", "bad"), ("catching", "learn"),
+    ("shows", "shows"), ("forgot", "bad"), ("catching", "learn"), ("read", "owner"),
 )  # fmt: skip
 
 

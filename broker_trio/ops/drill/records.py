@@ -2,7 +2,8 @@
 
     run.json        Run       what was planned, asked for, and found before
     marks.jsonl     Mark      what the game master did, and when
-    samples.jsonl   Sample    what everybody said of the pair, each on its own turn
+    samples.jsonl   Sample    what everybody said of the pair, each on its own turn, and what a
+                              reader of the drill's topic got
     alerts.jsonl    Alert     what fired, where a Prometheus was given
     written.cbor, read.cbor   the ledger
 
@@ -17,6 +18,8 @@ import msgspec
 
 LINES_MAX: Final = 2_000_000
 SILENT: Final = "silent"
+READER: Final = "reads"  # who, in samples of the reader
+READ: Final = "read"  # its state where it got a message; else the cause
 
 
 class Guard(msgspec.Struct, frozen=True):
@@ -55,7 +58,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True):
-    """`name`: steady, fault, decided, hit, promoted, refused, healed, whole, aborted, …
+    """`name`: steady, ready, fault, decided, hit, promoted, refused, healed, whole, aborted, …
 
     `by_host_ms`: of a hit, when the host that was hit says that the fault happened.
     """

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from broker_trio.ops.drill.records import SILENT, Run, Sample
+from broker_trio.ops.drill.records import READER, SILENT, Run, Sample
 from broker_trio.ops.ledger.evidence import Evidence
 
 BUCKETS_MAX: Final = 240
@@ -18,7 +18,8 @@ CAUSES_MAX: Final = 4  # the others are drawn together
 
 @dataclass(slots=True)
 class Band:
-    """One replica or nameserver: what it said, from when to when (seconds since the fault)."""
+    """One replica, nameserver, or the reader: what it said, from when to when (seconds since the
+    fault)."""
 
     who: str
     spans: list[tuple[float, float, str]] = field(default_factory=list)
@@ -95,8 +96,8 @@ def lag_of(run: Run, samples: Sequence[Sample], fault_ms: int) -> list[tuple[flo
 
 
 def bands_of(run: Run, samples: Sequence[Sample], fault_ms: int) -> list[Band]:
-    """Who was in which state, from when to when: replicas first, then nameservers."""
-    names = [*sorted(run.replicas), *run.nameservers]
+    """Who was in which state, from when to when: replicas, nameservers, the reader."""
+    names = [*sorted(run.replicas), *run.nameservers, READER]
     bands = {who: Band(who) for who in names}
     for sample in samples:
         band = bands.get(sample.who)
@@ -104,7 +105,7 @@ def bands_of(run: Run, samples: Sequence[Sample], fault_ms: int) -> list[Band]:
             continue
         at = (sample.at_ms - fault_ms) / 1_000
         state = sample.state
-        if sample.who not in run.replicas and state != SILENT:
+        if sample.who in run.nameservers and state != SILENT:
             state = "forgot" if sample.forgot else shown_by(run, sample.shows)
         if band.spans:
             first, _, last = band.spans[-1]

@@ -1,11 +1,13 @@
-"""Whether the pair is whole, and who acts: read off the newest sample of each. Pure."""
+"""Whether the pair is whole, who acts, who suffers: read off the newest sample of each. Pure."""
 
 from collections.abc import Mapping
 from typing import Final
 
+from broker_trio.ops.drill.catalogue import Drill, Step
 from broker_trio.ops.drill.records import SILENT, Run, Sample
 
 LEVEL_BYTES: Final = 1 << 20
+SILENCE_MS: Final = 15_000
 
 
 def why_not_whole(run: Run, now: Mapping[str, Sample], since_ms: int) -> str:
@@ -50,6 +52,27 @@ def _nameservers(run: Run, now: Mapping[str, Sample]) -> str:
             return f"{who} has not learnt its records again"
         if now[who].shows != run.replicas[owner.who]:
             return f"{who} does not show {owner.who} as the master"
+    return ""
+
+
+def whom(step: Step, run: Run) -> list[str]:
+    """Whom a step is about: replicas as NAME/ID, nameservers by their addresses."""
+    return {
+        "": [], "master": [run.master], "slave": [run.slave],
+        "last": run.nameservers[-1:], "others": run.nameservers[1:], "all": run.nameservers,
+    }[step.whom]  # fmt: skip
+
+
+def beyond_plan(drill: Drill, run: Run, heard: Mapping[str, int], now_ms: int) -> str:
+    """Harm that the plan does not name: somebody whom it does not hit is silent for long.
+
+    `heard`: when each last said a word. Empty: there is none.
+    """
+    hit = {who for step in drill.faults for who in whom(step, run)}
+    for who in (*run.replicas, *run.nameservers):
+        silent_ms = now_ms - heard.get(who, now_ms)
+        if who not in hit and silent_ms > SILENCE_MS:
+            return f"{who} is silent for {silent_ms / 1_000:.0f} s, and is not to be hit"
     return ""
 
 

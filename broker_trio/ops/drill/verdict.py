@@ -8,12 +8,13 @@ A broken promise fails. What was not proved leaves it inconclusive: no fault was
 cluster was not well before, it was aborted, the reading was not complete.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from broker_trio.ops.drill.catalogue import BY_NAME, Drill
-from broker_trio.ops.drill.records import Alert, Mark, Run, Sample
+from broker_trio.ops.drill.records import READ, READER, Alert, Mark, Run, Sample
 from broker_trio.ops.drill.timeline import (
     Moment,
     epochs_overlap,
@@ -29,6 +30,8 @@ from broker_trio.ops.ledger.judge import judge
 from broker_trio.ops.ledger.report import Demands, Report, Verdict
 
 STEADY_MIN: Final = 10  # acknowledgements before the fault, or nothing was steady
+READS_MIN: Final = 5  # looks of the reader during the fault, or nothing was proved of reads
+PATIENCE_S: Final = 900.0  # of a person who is drilled
 
 
 class Folder(NamedTuple):
@@ -81,7 +84,8 @@ def outcome_of(folder: Folder) -> Outcome:
     made.checks = [
         *_kept(ledger, run),
         *_state(folder, drill, fault),
-        *_times(made, drill, stood_still_s(marks)),
+        *_clients(folder, drill, fault),
+        *_times(made, drill, stood_still_s(marks), human=run.human),
     ]
     if any(mark.name == "aborted" for mark in marks):
         _doubt_what_was_cut_short(made.checks, marks)
@@ -161,6 +165,43 @@ def _state(folder: Folder, drill: Drill, fault: int | None) -> list[Check]:
     return found
 
 
+def _clients(folder: Folder, drill: Drill, fault: int | None) -> list[Check]:
+    """Reads that must go on, and refusals that must name their cause, from fault to healing."""
+    found = []
+    healed = first_mark(folder.marks, "healed", fault or 0)
+    if drill.reads and fault is not None and healed is not None:
+        looks = [s for s in folder.samples if s.who == READER and fault <= s.at_ms < healed]
+        wrong = Counter(s.state for s in looks if s.state != READ)
+        text = f"{len(looks) - wrong.total()} went well" + _told(wrong)
+        enough = len(looks) >= READS_MIN
+        found.append(Check("reads go on", "all of them", text, ok=not wrong if enough else None))
+    if drill.causes and fault is not None:
+        causes = Counter(folder_causes(folder, fault, healed))
+        wrong = Counter({cause: n for cause, n in causes.items() if cause not in drill.causes})
+        wanted = " or ".join(sorted(drill.causes))
+        found.append(
+            Check("refused by name", wanted, _told(causes).strip(", ") or "no send was refused",
+                  ok=not wrong if causes else None)
+        )  # fmt: skip
+    return found
+
+
+def folder_causes(folder: Folder, fault: int, healed: int | None) -> list[str]:
+    """Why sends that ended between fault and healing were not acknowledged."""
+    return [
+        outcome.cause or outcome.how
+        for writer in folder.evidence.writers.values()
+        for outcome in writer.outcomes.values()
+        if outcome.how != "ok"
+        and writer.wall_ms(outcome.t) >= fault
+        and (healed is None or writer.wall_ms(outcome.t) < healed)
+    ]
+
+
+def _told(causes: Counter[str]) -> str:
+    return "".join(f", {n} {cause}" for cause, n in causes.most_common())
+
+
 def _writers(folder: Folder) -> list[Check]:
     """At most one replica acknowledges at any time."""
     both = two_owners(folder.run, folder.samples)
@@ -179,7 +220,9 @@ def _steady(folder: Folder, fault: int | None) -> Check:
     if fault is None:
         return Check("steady before", wanted, "no fault was noted", ok=None)
     acks = failures = 0
-    since = next((m.at_ms for m in folder.marks if m.name == "steady"), 0)
+    since = max(
+        (m.at_ms for m in folder.marks if m.name == "steady" and m.at_ms < fault), default=0
+    )
     for writer in folder.evidence.writers.values():
         for outcome in writer.outcomes.values():
             at = writer.wall_ms(outcome.t)
@@ -195,12 +238,12 @@ def stood_still_s(marks: Sequence[Mark]) -> float:
     return sum(float(mark.text) for mark in marks if mark.name == "stood_still")
 
 
-def _times(made: Outcome, drill: Drill, still_s: float) -> list[Check]:
+def _times(made: Outcome, drill: Drill, still_s: float, *, human: bool) -> list[Check]:
     """Recovery within its goals; without a fault there is nothing to measure.
 
     What is missed by an observer that stood still itself is not proved, in either direction.
     """
-    found = _goals(made, drill)
+    found = _goals(made, drill, human=human)
     for check in found:
         if check.ok is False and still_s:
             check.ok = None
@@ -208,10 +251,15 @@ def _times(made: Outcome, drill: Drill, still_s: float) -> list[Check]:
     return found
 
 
-def _goals(made: Outcome, drill: Drill) -> list[Check]:
+def _goals(made: Outcome, drill: Drill, *, human: bool) -> list[Check]:
+    """A person is timed and has no goal but to bring it back."""
     found, fault = [], made.moments[0].at_ms is not None
     goals = (
-        ("recovery (RTO)", made.rto_s, drill.rto_max_s),
+        (
+            "recovery (RTO)",
+            made.rto_s,
+            PATIENCE_S if human and drill.rto_max_s else drill.rto_max_s,
+        ),
         ("recovery after the healing", made.after_heal_s, drill.after_heal_max_s),
     )
     for name, took, most in goals:

@@ -2,13 +2,19 @@
 # Every fault of a drill on this host, and `heal`, which undoes all of them; repeating it is harmless.
 #
 #   fault.sh kill UNIT | stall UNIT | start UNIT | restart UNIT | isolate SSH_PORT | cut ADDRESS
-#            fill FOLDER | slow UNIT FOLDER | forget UNIT FOLDER | key UNIT FILE | poweroff | heal
+#            fill FOLDER | slow UNIT FOLDER | forget UNIT FOLDER | key UNIT FILE | poweroff
+#            nothing | arm SECONDS | disarm | heal
 #
 # What was done is noted below /run, so that a reboot forgets it together with the fault. The last
-# line of stdout is when the fault came, in milliseconds since 1970.
+# line of stdout is when the fault came, in milliseconds since 1970; that of `heal` is `undone`
+# where there was something. `arm` undoes what is left of an earlier drill, and heals after SECONDS
+# by a timer of this host, whoever is dead then. `nothing` is done to those who are not to be hit,
+# so that a person who is drilled cannot tell.
 set -eu
 
 state=/run/broker-trio-drill
+revert=broker-trio-drill-revert
+slow=broker-trio-drill-slow
 table="inet broker_trio_drill"
 mkdir -p "$state"
 
@@ -50,7 +56,34 @@ RULES
     now
 }
 
+# where the kernel counts io by control groups 2
+limited() {
+    systemctl set-property --runtime "$1" "IOWriteBandwidthMax=$2 256K"
+    note slowed "$1"
+    group=/sys/fs/cgroup$(systemctl show --property=ControlGroup --value "$1")
+    grep -q wbps= "$group/io.max" 2>/dev/null
+}
+
+# elsewhere the file system stands still four fifths of the time; it must not be that of the host
+pulsed() {
+    if [ "$1" = / ]; then
+        echo "/ cannot be slowed: no io controller of control groups 2, and no volume of its own" >&2
+        exit 1
+    fi
+    note pulsed "$1"
+    systemd-run --quiet --collect --unit="$slow" /bin/sh -c \
+        'while fsfreeze --freeze "$1"; do sleep 0.2; fsfreeze --unfreeze "$1"; sleep 0.05; done' \
+        slow "$1"
+}
+
 heal() {
+    if [ -n "$(ls "$state")" ] || nft list table $table >/dev/null 2>&1; then
+        undo
+        echo undone
+    fi
+}
+
+undo() {
     nft delete table $table 2>/dev/null || true
     for file in $(noted filled); do rm -f "$file" "$file.rest"; done
     rm -f "$state/filled"
@@ -63,10 +96,12 @@ heal() {
         systemctl set-property --runtime "$unit" IOWriteBandwidthMax= IOReadBandwidthMax=
     done
     rm -f "$state/slowed"
+    if [ -e "$state/pulsed" ]; then systemctl stop "$slow" 2>/dev/null || true; fi
+    for place in $(noted pulsed); do fsfreeze --unfreeze "$place" 2>/dev/null || true; done
+    rm -f "$state/pulsed"
     if [ -e "$state/held" ]; then let_go; fi
     for folder in $(noted forgotten); do rm -rf "$folder.drill"; done
     rm -f "$state/forgotten"
-    now
 }
 
 verb=$1
@@ -108,13 +143,8 @@ fill)
     now
     ;;
 slow)
-    device=$(findmnt --noheadings --output SOURCE --target "$2")
-    systemctl set-property --runtime "$1" "IOWriteBandwidthMax=$device 256K"
-    note slowed "$1"
-    group=/sys/fs/cgroup$(systemctl show --property=ControlGroup --value "$1")
-    if ! grep -q wbps= "$group/io.max" 2>/dev/null; then
-        echo "$device cannot be slowed: no io controller of control groups 2 on this host" >&2
-        exit 1
+    if ! limited "$1" "$(findmnt --noheadings --output SOURCE --target "$2")"; then
+        pulsed "$(findmnt --noheadings --output TARGET --target "$2")"
     fi
     now
     ;;
@@ -142,6 +172,18 @@ key)
 poweroff)
     now
     (sleep 0.3 && systemctl poweroff --force --force) >/dev/null 2>&1 &
+    ;;
+nothing)
+    now
+    ;;
+arm)
+    heal
+    systemctl stop "$revert.timer" 2>/dev/null || true
+    systemd-run --quiet --collect --unit="$revert" --on-active="$1" \
+        --timer-property=AccuracySec=1s "$0" heal
+    ;;
+disarm)
+    systemctl stop "$revert.timer" 2>/dev/null || true # who was off forgot it
     ;;
 heal)
     heal

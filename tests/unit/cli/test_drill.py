@@ -9,13 +9,23 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import trio
+import trio.testing
 from click.testing import CliRunner
 
 from broker_trio.cli.drill import folders, laptop
+from broker_trio.cli.drill.reading import EMPTY, Looker
+from broker_trio.cli.drill.web import annotate
 from broker_trio.cli.failures import Failure
 from broker_trio.cli.main import cli
+from broker_trio.client.errors import NoAnswer
 from broker_trio.ops.drill.catalogue import DRILLS
+from broker_trio.ops.drill.records import READ
+from broker_trio.ops.drill.report import document
+from broker_trio.ops.ledger.read import Batch, Stored
+from broker_trio.runtime.clock import RealClock
 from tests.unit.ops.drills import Made, run_of
+from tests.unit.ops.grafana import TOKEN, serving
 
 SLEEP = "import time; time.sleep(600)"
 DEADLINE_S = 60.0
@@ -81,6 +91,69 @@ def test_only_one_drill_at_a_time(tmp_path: Path) -> None:
         assert "another drill runs, pid" in second
     with folders.alone(lock) as again:
         assert again == ""
+
+
+def test_an_annotation_is_left_with_the_token_of_the_file(tmp_path: Path) -> None:
+    """The region of the report; a wrong token, or nobody there, is told and not passed over."""
+    token = tmp_path / "token"
+    token.write_text(f"{TOKEN}\n")
+    made = Made()
+    body = document(made.run, made.outcome())["annotation"]
+    with serving() as grafana:
+        annotate(grafana.address, token, body)
+        assert grafana.taken == [body]
+        token.write_text("another")
+        with pytest.raises(Failure, match="refused the annotation: 401"):
+            annotate(grafana.address, token, body)
+        with pytest.raises(Failure, match="missing"):
+            annotate(grafana.address, tmp_path / "missing", body)
+        assert len(grafana.taken) == 1
+    with pytest.raises(Failure, match="does not answer"):
+        annotate(grafana.address, tmp_path / "token", body)
+
+
+class Queue:
+    """A topic of one queue, as the reader sees it."""
+
+    def __init__(self) -> None:
+        self.end, self.given = 0, 10**9
+        self.error: Exception | None = None
+
+    async def queues(self) -> list[tuple[str, int]]:
+        return [("broker-a", 0)]
+
+    async def bounds(self, broker: str, queue: int) -> tuple[int, int]:
+        await trio.lowlevel.checkpoint()
+        return 0, self.end
+
+    async def pull(self, broker: str, queue: int, offset: int, count: int) -> Batch:
+        await trio.lowlevel.checkpoint()
+        if self.error is not None:
+            raise self.error
+        found = [Stored(offset, b"", [], 0)] if offset < self.given else []
+        return Batch(found, offset + len(found))
+
+
+async def test_a_look_is_a_message_or_the_cause_why_not(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """An empty topic is no failure; what was counted and is not given is one."""
+    topic, seen = Queue(), list[str]()
+    looker = Looker(topic, RealClock(), lambda sample: seen.append(sample.state))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(looker.run)
+        await trio.sleep(1.1)
+        assert seen == []
+        topic.end = 5
+        await trio.sleep(1.0)
+        assert set(seen) == {READ}
+        topic.error = NoAnswer("127.0.0.1:1", "3 s")
+        await trio.sleep(0.5)
+        assert seen[-1] == "no answer"
+        topic.error, topic.given = None, 0
+        await trio.sleep(0.3)
+        assert seen[-1] == EMPTY
+        nursery.cancel_scope.cancel()
 
 
 def children_of(home: Path) -> list[laptop.Child]:

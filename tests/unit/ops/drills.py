@@ -51,6 +51,7 @@ class Made:
     run: Run = field(default_factory=run_of)
     outage: tuple[float, float] = (FAULT_S, PROMOTED_S + 0.2)  # sends that end in it fail
     how: str = "fail"
+    cause: str = ""
     marks: list[Mark] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
     ledger: Drill = field(default_factory=lambda: Drill(writer_ended=False))
@@ -70,7 +71,7 @@ class Made:
             at = n / RATE
             self.ledger.attempt(n, at)
             if self.outage[0] <= at + 0.01 < self.outage[1]:
-                self.ledger.ends(n, self.how, at=at + 0.01)  # type: ignore[arg-type]
+                self.ledger.ends(n, self.how, at=at + 0.01, cause=self.cause)  # type: ignore[arg-type]
                 continue
             self.ledger.ends(n, "ok", 0, offset, at=at + 0.01)
             if n not in self.unread:

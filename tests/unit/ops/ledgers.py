@@ -52,11 +52,12 @@ class Drill:
 
     def ends(
         self, n: int, how: How, queue: int = 0, offset: int = -1, *,
-        at: float | None = None, tries: int = 1,
+        at: float | None = None, tries: int = 1, cause: str = "",
     ) -> None:  # fmt: skip
         t = n + 0.5 if at is None else at
         where = {"broker": self.broker, "queue": queue, "offset": offset} if offset >= 0 else {}
-        self.sent.append(Outcome(n=n, t=t, wall_ms=wall(t), how=how, tries=tries, **where))
+        told = {"cause": cause, **where}
+        self.sent.append(Outcome(n=n, t=t, wall_ms=wall(t), how=how, tries=tries, **told))
 
     def lies(self, n: int, queue: int, offset: int) -> None:
         self.found.append(

@@ -12,12 +12,21 @@ from broker_trio.ops.drill.compare import compare
 from broker_trio.ops.drill.guards import Seen, guards_of, in_window, refused_by
 from broker_trio.ops.drill.page import page
 from broker_trio.ops.drill.plot import round_up, tick_of
-from broker_trio.ops.drill.records import Mark, Sample, lines_of, marks_in
+from broker_trio.ops.drill.records import (
+    READ,
+    READER,
+    Alert,
+    Guard,
+    Mark,
+    Sample,
+    lines_of,
+    marks_in,
+)
 from broker_trio.ops.drill.report import document, exposition, markdown
 from broker_trio.ops.drill.series import series_of
-from broker_trio.ops.drill.state import acted, why_not_whole
+from broker_trio.ops.drill.state import acted, beyond_plan, why_not_whole
 from broker_trio.ops.drill.timeline import epochs_overlap, fault_ms, two_owners
-from broker_trio.ops.drill.verdict import Check, Outcome
+from broker_trio.ops.drill.verdict import Check, Outcome, outcome_of
 from tests.unit.ops.drills import (
     ADDRESSES,
     FAULT_S,
@@ -170,6 +179,59 @@ def test_the_moment_of_the_fault_is_the_hit_hosts_if_its_clock_can_be_right() ->
     assert fault_ms([Mark(at_ms=2_000, name="decided")]) is None
 
 
+def looks(made: Made, cause: str = READ) -> Made:
+    """A reader's looks, one a second; with `cause` at one of them while the fault lasts."""
+    for second in range(int(FAULT_S), int(WHOLE_S)):
+        state = cause if second == int(FAULT_S) + 2 else READ
+        made.samples.append(Sample(at_ms=wall(second), who=READER, state=state))
+    return made
+
+
+def test_reads_must_go_on_where_the_drill_says_so() -> None:
+    """One that does not fails it; too few looks prove nothing; other drills allow it."""
+    disk = run_of("disk_full")
+    assert check_of(looks(Made(run=disk)).outcome(), "reads go on").ok is True
+    broken = check_of(looks(Made(run=disk), "no answer").outcome(), "reads go on")
+    assert (broken.ok, broken.found) == (False, "7 went well, 1 no answer")
+    assert check_of(Made(run=disk).outcome(), "reads go on").ok is None
+    found = [check.name for check in looks(Made(), "no answer").outcome().checks]
+    assert "reads go on" not in found
+
+
+def test_a_full_disk_refuses_by_its_name() -> None:
+    """Another cause fails the drill; without any refusal nothing was proved."""
+    disk = run_of("disk_full")
+    assert check_of(Made(run=disk, cause="no answer").outcome(), "refused by name").ok is False
+    named = Made(run=disk, cause="SERVICE_NOT_AVAILABLE").outcome()
+    assert check_of(named, "refused by name").ok is True
+    well = Made(run=disk, outage=(1e9, 1e9)).outcome()
+    assert check_of(well, "refused by name").ok is None
+
+
+def test_a_person_is_timed_and_has_no_goal_but_to_bring_it_back() -> None:
+    """Five times the goal of an order is a pass; the metrics keep the machine's figure."""
+    late = (FAULT_S, FAULT_S + 16)
+    assert Made(outage=late).outcome().verdict == "fail"
+    person = Made(outage=late, run=run_of(human=True))
+    outcome = person.outcome()
+    assert (outcome.verdict, outcome.person_s) == ("pass", pytest.approx(0.1))
+    text = exposition(
+        [document_of(Made()), document_of(Made(run=run_of(human=True), outage=late))], "c"
+    )
+    assert 'rto_seconds{cluster="c",drill="kill_master"} 3.2' in text
+
+
+def test_only_what_came_after_the_last_failure_is_the_steady_state() -> None:
+    """On a fleet the game master begins anew where a send failed, until it was steady."""
+    made = Made(outage=(12.0, 13.0))
+    made.run = run_of("disk_full")
+    again = Mark(at_ms=wall(14), name="steady")
+    assert check_of(made.outcome(), "steady before").ok is None
+    made = Made(outage=(12.0, 13.0), run=run_of("disk_full"))
+    made.marks = sorted([*made.marks, again], key=lambda mark: mark.at_ms)
+    assert check_of(made.outcome(), "steady before").ok is True
+
+
 def test_an_observer_that_stood_still_proves_no_failure_of_others() -> None:
     """A machine without time for the ledger makes gaps of its own: inconclusive, never a pass."""
     made = Made(outage=(FAULT_S, FAULT_S + 16))
@@ -286,6 +348,18 @@ def test_an_act_is_a_new_record_of_the_pair() -> None:
     assert acted(run_of(), before, {ONE: one_at(25), TWO: two_at(24)})
 
 
+def test_harm_is_beyond_the_plan_where_somebody_else_is_silent_for_long() -> None:
+    """Who is hit may be; a breath of silence is none."""
+    run = run_of()
+    heard = {ONE: wall(0), TWO: wall(30), NAMESERVER: wall(30)}
+    assert KILL is not None
+    assert beyond_plan(KILL, run, heard, wall(44)) == ""
+    assert f"{TWO} is silent for 16 s" in beyond_plan(KILL, run, heard, wall(46))
+    lost = find("lose_all_nameservers")
+    assert lost is not None
+    assert beyond_plan(lost, run, heard | {ONE: wall(46), TWO: wall(46)}, wall(60)) == ""
+
+
 def test_half_a_line_of_a_killed_writer_is_no_line() -> None:
     """Whole lines are kept."""
     data = lines_of([Mark(at_ms=1, name="fault"), Mark(at_ms=2, name="healed")])
@@ -348,6 +422,28 @@ def test_markdown_says_what_the_document_says() -> None:
     text = markdown(made.run, outcome, [])
     assert text.startswith("# FAIL: The slave is far behind")
     assert "| BROKEN | the guard refuses | refused |" in text
+
+
+def test_alerts_are_told_with_their_seconds() -> None:
+    """In the page and in Markdown; where a Prometheus was asked and none fired, that is said."""
+    made = Made()
+    fired = Alert(at_ms=wall(FAULT_S + 7.5), name="BrokerMasterDown", severity="page", firing=True)
+    folder = made.folder()._replace(alerts=[fired])
+    outcome = outcome_of(folder)
+    for text in (page(made.run, outcome, None, []), markdown(made.run, outcome, [])):
+        assert "+7.5" in text
+        assert "BrokerMasterDown" in text
+    asked = run_of(guards=[Guard("no alert fires", ok=True, fact="none does")])
+    assert "None fired" in page(asked, Made().outcome(), None, [])
+    assert "None fired" not in page(made.run, Made().outcome(), None, [])
+
+
+def test_an_annotation_covers_the_drill_and_says_how_it_ended() -> None:
+    """From the fault to the last moment."""
+    told = document_of(Made())["annotation"]
+    assert (told["time"], told["timeEnd"]) == (wall(FAULT_S), wall(WHOLE_S))
+    assert told["text"] == "drill kill_master on broker-a: pass, RTO 3.210 s, lost 0"
+    assert told["tags"] == ["drill", "broker-trio", "c1"]
 
 
 def test_the_last_run_is_compared_by_what_matters() -> None:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -39,18 +40,18 @@ def plugin() -> Any:
     return module
 
 
-def steps_of(name: str) -> list[dict[str, Any]]:
+def steps_of(name: str, *, human: bool = False) -> list[dict[str, Any]]:
     drill = find(name)
     assert drill is not None
     found: list[dict[str, Any]] = plugin().drill_steps(
-        told_of(drill)["steps"], RUN, HOSTVARS, GROUPS
+        told_of(drill)["steps"], RUN, HOSTVARS, GROUPS, human
     )
     return found
 
 
 def test_every_drill_has_its_playbook() -> None:
     """The same names, and each file says only which drill it is."""
-    files = {path.stem for path in FOLDER.glob("*.yml")} - {"drill", "heal"}
+    files = {path.stem for path in FOLDER.glob("*.yml")} - {"drill", "heal", "human"}
     assert files == {drill.name for drill in DRILLS}
     for drill in DRILLS:
         (play,) = tree(FOLDER / f"{drill.name}.yml")
@@ -64,7 +65,7 @@ def test_every_kind_of_step_has_its_tasks() -> None:
     assert kinds == {"fault", "order", "hold", "heal", "whole"}
     assert all((FOLDER / "tasks" / f"{kind}.yml").is_file() for kind in kinds)
     script = (FOLDER / "files/fault.sh").read_text()
-    for verb in (*BREAKS, "start", "heal"):
+    for verb in (*BREAKS, "start", "nothing", "arm", "disarm", "heal"):
         assert f"\n{verb})\n" in script, verb
 
 
@@ -107,6 +108,39 @@ def test_nameservers_are_lost_from_the_last_on() -> None:
         "lose_all_nameservers": ["ns1", "ns2", "ns3"],
     }
     assert plugin().drill_ends(steps_of("power_off"), "poweroff") == ["a1"]
+
+
+def test_a_person_cannot_tell_from_the_output_who_is_hit() -> None:
+    """Every host is visited, in the order of their names; one of them is hit, really."""
+    targets = steps_of("kill_master", human=True)[0]["targets"]
+    assert [target["host"] for target in targets] == ["a0", "a1", "b0", "ns1", "ns2", "ns3"]
+    words = {target["host"]: target["words"] for target in targets}
+    assert words.pop("a1") == ["kill", "broker-trio-broker@broker-a-2.service"]
+    assert all(said == ["nothing"] for said in words.values())
+
+
+def test_what_is_drawn_for_a_person_leaves_something_to_do() -> None:
+    """And needs nobody to give power back."""
+    draw, unknown = tree(FOLDER / "human.yml")
+    (task,) = draw["tasks"]
+    drawn = re.findall(r"'(\w+)'", task["ansible.builtin.set_fact"]["drill_drawn"])
+    assert len(drawn) >= 3
+    for name in drawn:
+        drill = find(name)
+        assert drill is not None
+        assert drill.playable
+        assert plugin().drill_ends(steps_of(name), "poweroff") == []
+    assert unknown["vars"]["human"] is True
+
+
+def test_nothing_is_touched_before_the_play_ends_that_only_looks() -> None:
+    """What comes before `end_play` changes nothing, and runs in check mode."""
+    for task in tree(FOLDER / "tasks/begin.yml"):
+        if "ansible.builtin.command" in task:
+            assert (task["changed_when"], task["check_mode"]) == (False, False), task["name"]
+        else:
+            said = {"ansible.builtin.set_fact", "ansible.builtin.debug", "ansible.builtin.fail"}
+            assert said & task.keys(), task["name"]
 
 
 @pytest.mark.parametrize("name", ["fault.sh", "order.sh"])
