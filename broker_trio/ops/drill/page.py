@@ -36,7 +36,7 @@ padding:9px 16px}.pass{background:var(--ok)}.fail{background:var(--bad)}
 .why{margin:14px 0 0;padding:10px 14px;border-radius:6px;border:1px solid var(--line);
 border-left:5px solid var(--bad);background:var(--card)}
 .why.inconclusive{color:var(--fg);background:var(--card);border-left-color:var(--warn)}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(190px,1fr));gap:10px;
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(240px,1fr));gap:10px;
 margin:18px 0 6px}
 .tile{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:10px 14px}
 .tile b{display:block;font-size:23px;font-variant-numeric:tabular-nums;font-weight:650}
@@ -56,6 +56,7 @@ svg .e0{fill:#d1372f}svg .e1{fill:#e58b25}svg .e2{fill:#a33fb0}svg .e3{fill:#7a6
 svg .e4{fill:#9aa4b2}svg .l{stroke:var(--warn);fill:none;stroke-width:1.6}
 svg path.m{stroke:var(--dim);stroke-dasharray:2 3}svg path.m0{stroke:var(--bad);stroke-width:1.4}
 svg path.m5{stroke:var(--ok);stroke-width:1.4}svg text.m0{fill:var(--bad);font-weight:700}
+svg text[class^=m]{paint-order:stroke;stroke:var(--bg);stroke-width:4px}
 svg text.m5{fill:var(--ok);font-weight:700}svg .r-owner{fill:#2f6fd0}svg .r-slave{fill:#4c8f74}
 svg .r-silent{fill:#c9483f}svg .r-bad{fill:#c9483f}svg .r-shows{fill:#7d8797}
 svg .r-learn{fill:#c27c0e}svg .r-other{fill:#c27c0e}
