@@ -53,6 +53,7 @@ options:
       name: {description: Names the note of what it ran with., type: str, required: true}
       files: {description: The files., type: list, elements: path, required: true}
       run: {description: Commands., type: list, elements: str, required: true}
+      hashes: {description: sha256 of files that check mode has not written., type: dict, default: {}}
       holds: {description: Command that succeeds while it is in effect., type: str, default: ''}
       notes: {description: Folder of the notes., type: path, default: /etc/broker-trio/.applied}
 """
@@ -186,7 +187,7 @@ class Bringer:
     def apply(self, wanted):
         """Run what has not run since its files are what they are."""
         note = os.path.join(wanted["notes"], wanted["name"])
-        now = {path: digest(path) for path in wanted["files"]}
+        now = {path: wanted["hashes"].get(path) or digest(path) for path in wanted["files"]}
         late = bool(set(self.paths) & set(wanted["files"])) or read(note) != json.dumps(now)
         if not late and wanted["holds"]:
             late = self.module.run_command(shlex.split(wanted["holds"]))[0] != 0
@@ -270,6 +271,7 @@ def options():
                 "name": {"type": "str", "required": True},
                 "files": {"type": "list", "elements": "path", "required": True},
                 "run": {"type": "list", "elements": "str", "required": True},
+                "hashes": {"type": "dict", "default": {}},
                 "holds": {"type": "str", "default": ""},
                 "notes": {"type": "path", "default": "/etc/broker-trio/.applied"},
             },

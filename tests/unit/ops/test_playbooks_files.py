@@ -95,7 +95,7 @@ def test_what_was_interrupted_before_it_took_effect_is_made_good(
     effect = tmp_path / "effect"
     apply = {
         "name": "it", "files": [str(tmp_path / "b")], "notes": str(tmp_path / "notes"),
-        "run": [f"touch {shlex.quote(str(effect))}"], "holds": f"test -e {effect}",
+        "run": [f"touch {shlex.quote(str(effect))}"], "holds": f"test -e {effect}", "hashes": {},
     }  # fmt: skip
     bring(monkeypatch, files=[one(tmp_path / "b", "new\n")])  # and killed here
     second = bring(monkeypatch, files=[one(tmp_path / "b", "new\n")], apply=[apply])
@@ -106,6 +106,8 @@ def test_what_was_interrupted_before_it_took_effect_is_made_good(
     assert not effect.exists()
     assert bring(monkeypatch, apply=[apply])["applied"] == ["it"]
     assert effect.exists()
+    coming = {**apply, "hashes": {str(tmp_path / "b"): "of what a run would write"}}
+    assert bring(monkeypatch, check_mode=True, apply=[coming])["applied"] == ["it"]
 
 
 COMMON = "--replica h:1;h:2 --timeout 1"

@@ -14,6 +14,7 @@ from tests.unit.ops.inventory_page import PAGE, page
 from tests.unit.ops.playbooks import OURS, PLAYBOOKS, ROOT, tree
 
 ANSIBLE_SECONDS = 1800  # lint starts Ansible for every playbook: two minutes of an idle machine
+STAGES = ("preflight", "install", "configure", "service", "verify")
 EXPOSURE_MAX = 15  # tenths: `systemd-analyze security --threshold`
 RENDERED = {
     'runtime_root | default("/opt/broker-trio")': "/opt/broker-trio",
@@ -37,16 +38,29 @@ def test_argument_specs_equal_defaults(role: str) -> None:
 
 
 @pytest.mark.parametrize("role", OURS)
-def test_a_role_is_its_stages(role: str) -> None:
-    """`main.yml` orders stages only; each is a file, imported with its own tag."""
+def test_a_role_is_its_five_stages(role: str) -> None:
+    """`main.yml` orders stages only; each is a file of tasks, imported with its own tag.
+
+    The first one runs with every tag of the role, for it refuses a host that nobody has read.
+    """
     folder = PLAYBOOKS / "roles" / role / "tasks"
-    imported = set()
+    order = []
     for task in tree(folder / "main.yml"):
         stage = task["ansible.builtin.import_tasks"]  # nothing of it is left at run time
-        imported.add(stage)
-        assert f"{role}_{stage.removesuffix('.yml')}" in task["tags"]
-        assert (folder / stage).is_file()
-    assert imported == {p.name for p in folder.iterdir()} - {"main.yml"}
+        order.append(stage.removesuffix(".yml"))
+        wanted = {f"{role}_{each}" for each in (STAGES if order == ["preflight"] else order[-1:])}
+        assert wanted <= set(task["tags"]) <= {f"{role}_{each}" for each in STAGES}
+        assert tree(folder / stage), f"{stage} holds no task"
+    assert tuple(order) == STAGES
+    assert {p.stem for p in folder.iterdir()} == {*STAGES, "main"}
+
+
+def test_the_table_of_tags_is_what_roles_have() -> None:
+    """The page for operators names each role and stage, and no other."""
+    text = (ROOT / "docs/operating/playbooks.md").read_text()
+    rows = re.findall(r"^\| `(\w+)_preflight` \|(.*)\|$", text, re.MULTILINE)
+    told = {role: re.findall(r"`(\w+)`", cells) for role, cells in rows}
+    assert told == {role: [f"{role}_{each}" for each in STAGES[1:]] for role in OURS}
 
 
 def tasks_of(path: Path) -> list[dict[str, Any]]:
@@ -152,14 +166,6 @@ def test_syntax_of_every_playbook(inventory: str) -> None:
     books = sorted(str(path) for path in PLAYBOOKS.glob("*.yml"))
     done = ansible("ansible-playbook", "-i", f"inventory/{inventory}", "--syntax-check", *books)
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not shutil.which("ansible-lint"), reason="uv run --group ops has ansible-lint")
-def test_lint_of_production() -> None:
-    """Profile production, offline, strict, without a skip."""
-    done = ansible("ansible-lint", "--offline", "--profile", "production", "--strict", "playbooks")
-    assert done.returncode == 0, done.stdout[-3000:]
 
 
 def test_the_inventory_page_is_written_from_the_specs() -> None:
