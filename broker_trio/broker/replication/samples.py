@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from broker_trio.broker.replication.pairing import Pairing
+from broker_trio.broker.replication.replication import Replication
 from broker_trio.metrics.collector import Sample, sample
 from broker_trio.model.pair import Lag
 
@@ -17,7 +18,7 @@ def pair_samples(pairing: Pairing, log_end: int, now: float, wall_ms: int) -> It
     yield sample("brokertrio_role_changes_total", role.changes)
     waited_s = replication.acks.oldest_wait_s(now)
     yield sample("brokertrio_request_wait_seconds", waited_s, "send")
-    yield from _counters(pairing)
+    yield from counter_samples(replication)
     followers = list(replication.followers.table.values())
     if role.leads:
         in_sync = [one for one in followers if replication.followers.in_sync(one, log_end, now)]
@@ -39,8 +40,8 @@ def pair_samples(pairing: Pairing, log_end: int, now: float, wall_ms: int) -> It
     yield from _lag(replication.lag or none)
 
 
-def _counters(pairing: Pairing) -> Iterator[Sample]:
-    replication = pairing.replication
+def counter_samples(replication: Replication) -> Iterator[Sample]:
+    """What streams, waits and refusals have counted; they only rise."""
     stats, acks = replication.stats, replication.acks
     yield sample("brokertrio_replication_transferred_bytes_total", stats.bytes_sent, "sent")
     yield sample("brokertrio_replication_transferred_bytes_total", stats.bytes_received, "received")
