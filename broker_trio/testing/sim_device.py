@@ -18,6 +18,7 @@ from broker_trio.runtime.seams import Clock, Entropy
 from broker_trio.testing.disk_faults import Dead, DiskFaults, Kind
 from broker_trio.testing.sim_clock import START_MS
 from broker_trio.testing.sim_media import Inode, Names
+from broker_trio.testing.sim_time import pass_time
 
 FLUSH_S: Final = (0.000_5, 0.008)  # an SSD without and with a queue before it
 READ_S: Final = (0.000_1, 0.002)
@@ -147,7 +148,7 @@ class SimDevice:
     async def wait(self, bounds_s: tuple[float, float]) -> None:
         """A device's latency; longer while it is hung."""
         boot = self.boot
-        await trio.sleep(self.entropy.uniform(*bounds_s) * self.slow)
+        await pass_time(self.entropy.uniform(*bounds_s) * self.slow)
         while self._hung is not None:
             await self._hung.wait()
         if not self.up or self.boot != boot:

@@ -12,6 +12,7 @@ from typing import final
 import trio
 
 from broker_trio.runtime.seams import Entropy
+from broker_trio.testing.sim_time import Lot
 
 
 @final
@@ -21,7 +22,7 @@ class Link:
     def __init__(self, entropy: Entropy, delay_s: tuple[float, float]) -> None:
         self.entropy, self.delay_s = entropy, delay_s
         self._closed_until = -inf
-        self._waiting: dict[trio.lowlevel.ParkingLot, None] = {}
+        self._waiting: dict[Lot, None] = {}
 
     def arrival(self) -> float:
         """When something sent now would arrive over an open link."""
@@ -46,27 +47,21 @@ class Link:
         for lot in list(self._waiting):
             lot.unpark_all()
 
-    def watch(self, lot: trio.lowlevel.ParkingLot) -> None:
+    def watch(self, lot: Lot) -> None:
         """Unpark all of it whenever the link changes, until `forget`."""
         self._waiting[lot] = None
 
-    def forget(self, lot: trio.lowlevel.ParkingLot) -> None:
+    def forget(self, lot: Lot) -> None:
         self._waiting.pop(lot, None)
 
     async def travel(self) -> None:
         """Return when something sent now has arrived."""
         at = self.arrival()
-        lot = trio.lowlevel.ParkingLot()
+        lot = Lot()
         self.watch(lot)
         try:
             await trio.lowlevel.checkpoint()
             while (due := self.due(at)) > trio.current_time():
-                await park_until(lot, due)
+                await lot.park(due)
         finally:
             self.forget(lot)
-
-
-async def park_until(lot: trio.lowlevel.ParkingLot, deadline: float) -> None:
-    """Park until somebody unparks the lot or the time has come."""
-    with trio.CancelScope(deadline=deadline):
-        await lot.park()

@@ -26,6 +26,7 @@ from broker_trio.runtime.seams import Entropy, Listener
 from broker_trio.testing.disk_faults import Dead
 from broker_trio.testing.sim_links import Link
 from broker_trio.testing.sim_stream import WINDOW_BYTES, Pipe, SimStream
+from broker_trio.testing.sim_time import Lot
 
 DELAY_S: Final = (0.000_1, 0.001)  # one way inside a data centre
 CONNECT_TIMEOUT_S: Final = 127.0  # Linux gives up after six retries of SYN
@@ -47,7 +48,7 @@ class SimListener(Listener):
         self.address = join_address(ip, port)
         self._host, self._key = host, (ip, port)
         self._waiting: deque[SimStream] = deque()
-        self._lot = trio.lowlevel.ParkingLot()
+        self._lot = Lot()
         self.closed = False
 
     @property

@@ -26,7 +26,8 @@ import trio
 
 from broker_trio.runtime.seams import Buffer, Entropy
 from broker_trio.testing.disk_faults import Dead
-from broker_trio.testing.sim_links import Link, park_until
+from broker_trio.testing.sim_links import Link
+from broker_trio.testing.sim_time import Lot, Parked
 
 WINDOW_BYTES: Final = 64 << 10
 RECEIVE_BYTES: Final = 64 << 10  # what `receive_some()` without a size takes at most
@@ -120,13 +121,13 @@ class SimStream(trio.abc.HalfCloseableStream):
         self.peer_address = peer_address
         self.other: SimStream
         self._out, self._into, self._network, self._owned = out, into, network, owned
-        self._lot = trio.lowlevel.ParkingLot()
+        self._lot = Lot()
         self._sending = self._receiving = self._sent_end = self._closed = False
         self._reset_arrival = inf
         self._killed = False
         self._peer_forgot = False  # its machine came back without it: it answers with a reset
         self._waits_for_room = False
-        self._alarm: trio.CancelScope | None = None  # of the reader that is parked
+        self._reader: Parked | None = None  # the last one that waited
         owned[self] = None
         for link in (out.there, out.back):
             link.watch(self._lot)
@@ -177,7 +178,7 @@ class SimStream(trio.abc.HalfCloseableStream):
             due = min(self._out.room_due(), self._out.gone_due(), self._reset_due())
             self._waits_for_room = True
             try:
-                await park_until(self._lot, due)
+                await self._lot.park(due)
             finally:
                 self._waits_for_room = False
             self._check_send()
@@ -261,14 +262,13 @@ class SimStream(trio.abc.HalfCloseableStream):
             if ended:
                 return b""
             due = min(into.arrival_due(), self._reset_due())
-            with trio.CancelScope(deadline=due) as self._alarm:
-                await self._lot.park()
-            self._alarm = None
+            self._reader = Parked(self._lot, due)
+            await self._reader.over()
 
     def _expect(self) -> None:
         """Something is under way to this end: its reader wakes when that arrives, not before."""
-        if self._alarm is not None:
-            self._alarm.deadline = min(self._alarm.deadline, self._into.arrival_due())
+        if self._reader is not None and self._reader.task is not None:
+            self._reader.hurry(self._into.arrival_due())
 
     async def aclose(self) -> None:
         self.close()

@@ -5,8 +5,9 @@
 
 Time jumps to the next deadline whenever every task waits, so hours cost seconds, and a test never
 sleeps for real. Trio makes the order of ready tasks random on purpose; two names of its private
-module make that a function of the seed. They are touched in this file only, `pyproject.toml` pins
-Trio's minor version, and a test fails when they move:
+module make that a function of the seed. They are touched in this file only (those that make virtual
+time cheap in sim_time.py), `pyproject.toml` pins Trio's minor version, and a test fails when they
+move:
 
     _ALLOW_DETERMINISTIC_SCHEDULING    sort each batch of ready tasks by number before shuffling
     _r                                 the generator that shuffles
@@ -22,9 +23,9 @@ from typing import Final, Generic, TypeVar
 
 import trio
 import trio._core._run as scheduler  # private: see above
-from trio.testing import MockClock
 
 from broker_trio.testing.promises import Reached
+from broker_trio.testing.sim_time import jumping_clock, without_io
 from broker_trio.testing.world import Struck, World
 
 T = TypeVar("T")
@@ -59,13 +60,6 @@ def seeded_scheduler(seed: int) -> Iterator[None]:
         scheduler._r.setstate(state)
 
 
-def jumping_clock() -> MockClock:
-    """Time that stands still while anything can run, and is cheap to ask for."""
-    clock = MockClock(autojump_threshold=0)
-    setattr(clock, "current_time", lambda: clock._virtual_base)  # noqa: B010 -- a method to mypy
-    return clock
-
-
 def simulate(seed: int, scenario: Callable[[World], Awaitable[T]]) -> SimResult[T]:
     """Run `scenario` in a new world. When it returns, all nodes are killed.
 
@@ -86,6 +80,7 @@ def simulate(seed: int, scenario: Callable[[World], Awaitable[T]]) -> SimResult[
 
 
 async def _run(seed: int, scenario: Callable[[World], Awaitable[T]]) -> SimResult[T]:
+    without_io()
     world: World | None = None
     try:
         async with trio.open_nursery() as nursery:

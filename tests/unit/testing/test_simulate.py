@@ -1,9 +1,12 @@
 import random
+import signal
+from math import inf
 
 import pytest
 import trio
 import trio._core._run as scheduler
 
+from broker_trio.testing.sim_time import Lot, Parked, pass_time
 from broker_trio.testing.simulate import seeded_scheduler, simulate
 from broker_trio.testing.world import World
 
@@ -47,6 +50,59 @@ def test_the_private_names_are_where_we_seed_them() -> None:
     assert isinstance(scheduler._r, random.Random)
     code = scheduler.unrolled_run.__code__
     assert {"_ALLOW_DETERMINISTIC_SCHEDULING", "_r"} <= set(code.co_names)
+    assert {"_autojump", "io_manager", "deadlines", "instruments"} <= set(code.co_names)
+
+
+def test_a_wait_ends_by_word_or_by_time_whichever_is_first() -> None:
+    """Alarms ring at their times, a word comes before, hurried ones ring early, and once each."""
+
+    async def scenario(world: World) -> list[tuple[str, float]]:
+        ended: list[tuple[str, float]] = []
+        lot = Lot()
+
+        async def wait(name: str, parked: Parked) -> None:
+            await parked.over()
+            ended.append((name, trio.current_time()))
+
+        early = Parked(lot, 50.0)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait, "at its time", Parked(Lot(), 3.0))
+            nursery.start_soon(wait, "hurried", early)
+            nursery.start_soon(wait, "told", Parked(lot, 9.0))
+            await trio.sleep(1.0)
+            early.hurry(2.0)
+            early.hurry(4.0)
+            await trio.sleep(4.0)
+            lot.unpark_all()
+        with trio.move_on_after(7.0):
+            await Parked(lot, inf).over()
+        ended.append(("cancelled", trio.current_time()))
+        lot.unpark_all()
+        await pass_time(2.5)
+        assert not lot.parked
+        return [*ended, ("passed", trio.current_time())]
+
+    assert simulate(1, scenario).value == [
+        ("hurried", 2.0), ("at its time", 3.0), ("told", 5.0), ("cancelled", 12.0),
+        ("passed", 14.5),
+    ]  # fmt: skip
+
+
+def test_an_interruption_ends_a_world() -> None:
+    """Ctrl-C is noticed although the kernel is hardly asked."""
+
+    @trio.lowlevel.enable_ki_protection
+    def interrupt() -> None:  # not raised here, but brought by Trio's own socket
+        signal.raise_signal(signal.SIGINT)
+
+    async def scenario(world: World) -> None:
+        interrupt()
+        await trio.sleep(1_000_000)
+        for _ in range(10_000):
+            await trio.sleep(1.0)
+
+    with pytest.raises(KeyboardInterrupt):
+        simulate(1, scenario)
 
 
 def test_task_order_comes_from_the_seed() -> None:
