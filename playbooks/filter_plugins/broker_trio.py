@@ -192,8 +192,41 @@ def option_problems(variables, known):
     return problems
 
 
-def cluster_problems(hostvars, groups, known):
-    """Everything that the inventory alone shows to be wrong, in the operator's words."""
+def unknown_keys(found, known, where, path=""):
+    """Keys of a tree of settings that no program reads, with the nearest that one does."""
+    problems = []
+    for key in sorted(found):
+        name = path + key
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            hint = ", is it %s%s?" % (path, near[0]) if near else ""
+            problems.append("unknown key %s in %s%s" % (name, where, hint))
+        elif known[key] and not isinstance(found[key], dict):
+            problems.append(
+                "%s in %s is a section: %s" % (name, where, ", ".join(sorted(known[key])))
+            )
+        elif isinstance(found[key], dict):
+            problems += unknown_keys(found[key], known[key], where, name + ".")
+    return problems
+
+
+def settings_problems(variables, settings):
+    """Mistakes in broker_settings and nameserver_settings; `settings` is what programs read."""
+    problems = []
+    for role, known in sorted(settings.items()):
+        where = role + "_settings"
+        if not isinstance(variables.get(where, {}), dict):
+            problems.append("%s is no dictionary of sections" % where)
+        else:
+            problems += unknown_keys(variables.get(where, {}), known, where)
+    return problems
+
+
+def cluster_problems(hostvars, groups, known, settings):
+    """Everything that the inventory alone shows to be wrong, in the operator's words.
+
+    `known` are the variables that roles have, `settings` the keys that programs read.
+    """
     nameservers, brokers = groups.get("nameservers", []), groups.get("brokers", [])
     hosts = sorted({*nameservers, *brokers})
     instances = all_instances(hostvars, brokers)
@@ -221,7 +254,9 @@ def cluster_problems(hostvars, groups, known):
             text = "no broker_pair_key of at least %d characters for pair %s on %s (keep it in the vault)"
             problems.append(text % (KEY_CHARS_MIN, each["name"], each["host"]))
     for host in everywhere:
-        problems += ["%s: %s" % (host, p) for p in option_problems(hostvars[host], known)]
+        found = option_problems(hostvars[host], known)
+        found += settings_problems(hostvars[host], settings)
+        problems += ["%s: %s" % (host, p) for p in found]
     return problems
 
 
@@ -271,8 +306,19 @@ def host_problems(facts, variables, groups, bundle, seen_at):
     return problems + volume_problems(facts, variables, groups)
 
 
+def problems_read(read, variables, groups, bundle, seen_at):
+    """The same of a host as `rmq_host` answered, or why it did not."""
+    if "facts" in read:
+        return host_problems(read["facts"], variables, groups, bundle, seen_at)
+    told = " ".join(str(read.get("msg", "no answer")).split())
+    words = (
+        "cannot be read: %s; wanted are ssh, a user that may become root, python3 %d.%d or newer"
+    )
+    return [words % (told.rstrip("."), *PYTHON_MIN)]
+
+
 def problems_of(hostvars, hosts):
-    """What `host_problems` found, each with its host."""
+    """What `problems_read` found, each with its host."""
     return [
         "%s: %s" % (host, text)
         for host in hosts
@@ -360,7 +406,7 @@ class FilterModule:
     def filters(self):
         names = (
             address_of, instances_of, all_instances, nameserver_of, nameservers_of, peer_of, ports_of, paths_of,
-            members_of, role_now, bundle_facts, cluster_problems, host_problems, problems_of, is_new,
+            members_of, role_now, bundle_facts, cluster_problems, problems_read, problems_of, is_new,
             said_of_pairs, plan_line, to_toml, roles_options,
         )  # fmt: skip
         return {"bt_" + each.__name__: each for each in names}

@@ -9,6 +9,10 @@ from tests.unit.ops.playbooks import plugin
 
 f = plugin("filter_plugins/broker_trio.py")
 KEY = "sixteen characters or more"
+SETTINGS: dict[str, Any] = {
+    "broker": {"store": {"retention_hours": {}, "flush_disk_type": {}}, "log_json": {}},
+    "nameserver": {"routes": {"scan_interval_s": {}}},
+}
 
 
 def cluster(**hosts: dict[str, Any]) -> tuple[dict[str, Any], dict[str, list[str]]]:
@@ -32,7 +36,8 @@ def pair_of(first: int, second: int) -> tuple[dict[str, Any], dict[str, list[str
 
 def problems(found: tuple[dict[str, Any], dict[str, list[str]]]) -> list[str]:
     hostvars, groups = found
-    said: list[str] = f.cluster_problems(hostvars, groups, ["broker_mode", "broker_pair_key"])
+    known = ["broker_mode", "broker_pair_key", "broker_settings", "nameserver_settings"]
+    said: list[str] = f.cluster_problems(hostvars, groups, known, SETTINGS)
     return said
 
 
@@ -71,6 +76,33 @@ def test_every_mistake_is_said_at_once() -> None:
         "(keep it in the vault)",
         "a1: unknown variable broker_mod, is it broker_mode?",
     ]
+
+
+def test_keys_that_no_program_reads_are_found_before_anything_changes() -> None:
+    """Of both programs, at any depth, with the nearest that there is."""
+    hostvars, groups = pair_of(0, 1)
+    hostvars["a1"]["broker_settings"] = {
+        "store": {"retention_hour": 3, "flush_disk_type": "SYNC_FLUSH"}, "log_json": {"a": 1},
+    }  # fmt: skip
+    hostvars["ns2"]["nameserver_settings"] = {"routes": 3, "scan_interval_s": 5.0}
+    hostvars["ns1"]["nameserver_settings"] = ["routes"]
+    assert problems((hostvars, groups)) == [
+        "a1: unknown key log_json.a in broker_settings",
+        "a1: unknown key store.retention_hour in broker_settings, is it store.retention_hours?",
+        "ns1: nameserver_settings is no dictionary of sections",
+        "ns2: routes in nameserver_settings is a section: scan_interval_s",
+        "ns2: unknown key scan_interval_s in nameserver_settings",
+    ]
+
+
+def test_a_host_that_cannot_be_read_is_one_mistake_among_the_others() -> None:
+    """Its answer is in the line, with what must be there; what can be read is judged."""
+    read = {"failed": True, "msg": "The module interpreter '/usr/bin/python3' was not found."}
+    (found,) = f.problems_read(read, MINE, ["brokers"], {}, SEEN_AT)
+    assert found.startswith("cannot be read: The module interpreter '/usr/bin/python3' was not f")
+    assert found.endswith("python3 3.11 or newer")
+    assert f.problems_read({"unreachable": True}, MINE, ["brokers"], {}, SEEN_AT) != []
+    assert f.problems_read({"facts": FACTS}, MINE, ["brokers"], {}, SEEN_AT) == []
 
 
 FACTS = {

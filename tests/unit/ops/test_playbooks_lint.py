@@ -85,5 +85,6 @@ def test_lint_of_production() -> None:
         done = list(pool.map(lint, PARTS))
     for part, code, _, seconds in done:
         print(f"ansible-lint {part}: exit code {code}, {seconds:.0f} s")  # noqa: T201
-    wrong = [f"{part}: {text[-3000:]}" for part, code, text, _ in done if code]
-    assert wrong == []
+    wrong = "\n".join(f"{part}:\n{text[-3000:]}" for part, code, text, _ in done if code)
+    if wrong:
+        pytest.fail(wrong)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.unit.ops import settings_keys
 from tests.unit.ops.inventory_page import PAGE, page
 from tests.unit.ops.playbooks import OURS, PLAYBOOKS, ROOT, tree
 
@@ -166,6 +167,11 @@ def test_syntax_of_every_playbook(inventory: str) -> None:
     books = sorted(str(path) for path in PLAYBOOKS.glob("*.yml"))
     done = ansible("ansible-playbook", "-i", f"inventory/{inventory}", "--syntax-check", *books)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_keys_that_preflight_knows_are_the_programs() -> None:
+    """Nobody edits that list by hand either."""
+    assert settings_keys.FILE.read_text() == settings_keys.text()
 
 
 def test_the_inventory_page_is_written_from_the_specs() -> None:
