@@ -1,6 +1,6 @@
 """Medians of what fleet runs printed, as a table for docs/benchmarks/fleet.md and its JSON.
 
-    BROKER_TRIO_FIGURES=run1.json uv run pytest -m fleet -s tests/fleet/test_eight_hosts.py  # thrice
+    BROKER_TRIO_FIGURES=run1.json uv run pytest -m fleet -s tests/fleet/test_eight_hosts.py
     uv run python -m tests.fleet.figures run[123].json --out docs/benchmarks/NAME.json
 
 Each file is one run. A figure that a run has twice (the fleet was asked twice) is kept twice.

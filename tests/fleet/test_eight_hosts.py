@@ -12,7 +12,7 @@ import pytest
 
 from broker_trio.cli.lab.machines import Lab
 from broker_trio.ops.lab.plan import Counts
-from tests.fleet.plays import Fleet, figure
+from tests.fleet.plays import AGAIN, Fleet, figure
 
 pytestmark = [pytest.mark.fleet, pytest.mark.slow]
 LAB = Counts(pairs=2, nameservers=3, monitors=1)
@@ -36,7 +36,7 @@ def test_a_second_run_changes_nothing_on_eight_hosts(eight: Fleet) -> None:
 
 def test_eight_hosts_are_upgraded_under_load(eight: Fleet, next_bundle: Path) -> None:
     """Three nameservers, two slaves, two masters, one at a time."""
-    with eight.load("upgrade") as ledger:
+    with eight.load("upgrade", *AGAIN) as ledger:
         play = eight.play("upgrade", runtime_bundle=str(next_bundle))
     figure("upgrade 2 pairs and 3 nameservers", seconds=round(play.seconds, 1))
     report = ledger.judge("upgrade of eight hosts under load")
