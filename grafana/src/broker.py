@@ -137,26 +137,32 @@ def _process(board: Dashboard) -> None:
     board.graph(
         "Event loop late",
         "p99 of how late timers fire: whatever blocks the loop delays everything.",
-        q(f"histogram_quantile(0.99, sum by (le, instance) (rate(brokertrio_event_loop_lag_seconds_bucket{{[n]}}{RATE})))", "{{instance}}"),
+        q(f'histogram_quantile(0.99, sum by (le, instance) (rate(brokertrio_event_loop_lag_seconds_bucket{{[n],node_type="broker"}}{RATE})))', "{{instance}}"),
         unit="s", width=6, thresholds=steps(GREEN, (limits.LOOP_LAG_P99_S, RED)),
     )  # fmt: skip
     board.graph(
         "CPU",
         "Cores used. One loop uses one core at most.",
-        q(f"rate(process_cpu_seconds_total{{[n]}}{RATE})", "{{instance}}"),
+        q(f'rate(process_cpu_seconds_total{{[n],node_type="broker"}}{RATE})', "{{instance}}"),
         unit="none", width=6, thresholds=steps(GREEN, (0.9, RED)),
     )  # fmt: skip
     board.graph(
-        "Memory and open files",
-        "Resident memory, and open file descriptors as a share of their limit.",
-        q("process_resident_memory_bytes{[n]}", "{{instance}}"),
-        unit="bytes", width=6,
+        "Memory",
+        "Resident memory.",
+        q('process_resident_memory_bytes{[n],node_type="broker"}', "{{instance}}"),
+        unit="bytes", width=4,
+    )  # fmt: skip
+    board.graph(
+        "Open files",
+        "Share of the file descriptors that the process may open. At 1 it takes no connection.",
+        q('process_open_fds{[n],node_type="broker"} / process_max_fds{[n],node_type="broker"}', "{{instance}}"),
+        unit="percentunit", width=4, thresholds=steps(GREEN, (limits.FD_RATIO, RED)),
     )  # fmt: skip
     board.graph(
         "Connections",
         "Open connections, and producers and consumers by language.",
-        q("sum by (instance) (brokertrio_connections{[n]})", "{{instance}}"),
+        q('sum by (instance) (brokertrio_connections{[n],node_type="broker"})', "{{instance}}"),
         q("sum by (language) (rocketmq_producer_connections{[n]}) or vector(0)", "producers, {{language}}"),
         q("sum by (language) (rocketmq_consumer_connections{[n]}) or vector(0)", "consumers, {{language}}"),
-        width=6,
+        width=4,
     )  # fmt: skip

@@ -20,6 +20,7 @@ DATASOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
 CLUSTER: Final = 'cluster="$cluster"'
 NODE: Final = 'cluster="$cluster",node_id=~"$node"'
 GREEN, AMBER, RED, BLUE = "green", "orange", "red", "blue"
+COLOURED_TEXT: Final[Json] = {"type": "color-text"}
 
 
 class Query(NamedTuple):
@@ -173,31 +174,45 @@ class Dashboard:
     def table(
         self, title: str, text: str, *queries: Query, unit: str = "short", width: int = 12,
         height: int = 8, names: dict[str, str] | None = None, hide: tuple[str, ...] = (),
-        units: dict[str, str] | None = None, sort: str = "", join: str = "",
-        thresholds: list[Json] | None = None, mappings: list[Json] | None = None,
+        units: dict[str, str] | None = None, sort: tuple[str, ...] = (), join: str = "",
+        thresholds: list[Json] | None = None, words: dict[str, list[Json]] | None = None,
     ) -> None:  # fmt: skip
-        """Values of now. `names` renames columns, `hide` leaves some out, `join` joins queries."""
+        """Values of now, in columns in the order of `names`, which renames them.
+
+        `hide` leaves some out, `join` joins queries, `words` maps a column's values to words and
+        colours; `sort` are columns, the biggest first where one begins with a minus.
+        """
         options: Json = {"showHeader": True, "cellHeight": "sm"}
-        if sort:
-            options["sortBy"] = [{"displayName": sort, "desc": True}]
+        options["sortBy"] = [
+            {"displayName": one.removeprefix("-"), "desc": one.startswith("-")} for one in sort
+        ]
+        custom: Json = {"cellOptions": COLOURED_TEXT} if thresholds else {}
         self._panel(
-            "table", title, text, queries, unit, width, height, options, thresholds, mappings,
+            "table", title, text, queries, unit, width, height, options, thresholds, custom=custom,
         )  # fmt: skip
         panel = self.panels[-1]
         for target in panel["targets"]:
             target |= {"format": "table", "instant": True, "range": False}
         how = {"id": "joinByField", "options": {"byField": join, "mode": "outer"}}
+        order = {name: index for index, name in enumerate(names or {})}
         excluded = dict.fromkeys(("Time", *[f"Time {n}" for n in range(1, 9)], *hide), True)
         panel["transformations"] = [
             how if join else {"id": "merge", "options": {}},
-            {"id": "organize", "options": {"excludeByName": excluded, "renameByName": names or {}}},
+            {
+                "id": "organize",
+                "options": {
+                    "excludeByName": excluded,
+                    "renameByName": names or {},
+                    "indexByName": order,
+                },
+            },
         ]
         panel["fieldConfig"]["overrides"] = [
-            {
-                "matcher": {"id": "byName", "options": name},
-                "properties": [{"id": "unit", "value": one}],
-            }
-            for name, one in (units or {}).items()
+            *[_override(name, unit=one) for name, one in (units or {}).items()],
+            *[
+                _override(name, mappings=one, **{"custom.cellOptions": COLOURED_TEXT})
+                for name, one in (words or {}).items()
+            ],
         ]
 
     def _panel(
@@ -286,6 +301,14 @@ class Dashboard:
         return json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n"
 
 
+def _override(column: str, **properties: Any) -> Json:
+    """Of one column of a table."""
+    return {
+        "matcher": {"id": "byName", "options": column},
+        "properties": [{"id": name, "value": value} for name, value in properties.items()],
+    }
+
+
 def _annotation(name: str, expr: str, title: str) -> Json:
     return {
         "name": name,
@@ -306,6 +329,19 @@ def states(**names: tuple[float, str]) -> list[Json]:
             "options": {
                 f"{value:g}": {"text": text.replace("_", " "), "color": color, "index": index}
                 for index, (text, (value, color)) in enumerate(names.items())
+            },
+        }
+    ]
+
+
+def words(**colours: str) -> list[Json]:
+    """Colours of a column's words: word = colour."""
+    return [
+        {
+            "type": "value",
+            "options": {
+                text: {"text": text, "color": color, "index": index}
+                for index, (text, color) in enumerate(colours.items())
             },
         }
     ]

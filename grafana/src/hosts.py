@@ -1,7 +1,7 @@
 """Hosts: processors, memory, disks, network and clocks, by the node exporter of each."""
 
 from grafana.src import limits
-from grafana.src.build import CLUSTER_VARIABLE, GREEN, RED, Dashboard, Variable, q, steps
+from grafana.src.build import CLUSTER_VARIABLE, GREEN, RED, Dashboard, Variable, q, states, steps
 
 RATE = "[$__rate_interval]"
 HOST = Variable("host", "host", 'up{[c],job="node"}')
@@ -39,6 +39,7 @@ def _now(board: Dashboard) -> None:
         q(f"max by (host) (1000 * node_boot_time_seconds{{{OF}}})"),
         width=16, join="host",
         names={"host": "Host", "Value #A": "Answers", "Value #B": "Busy", "Value #C": "Memory used", "Value #D": "Fullest disk", "Value #E": "Booted"},
+        words={"Answers": states(no=(0, RED), yes=(1, GREEN))},
         units={"Busy": "percentunit", "Memory used": "percentunit", "Fullest disk": "percentunit", "Booted": "dateTimeFromNow"},
     )  # fmt: skip
     board.stat(

@@ -48,8 +48,8 @@ def _groups(board: Dashboard) -> None:
         q(f"sum by {BY} (group:rocketmq_consumer_lag:messages{{{RECORDED}}})"),
         q(f"max by {BY} (group:rocketmq_consumer_lag:seconds{{{RECORDED}}})"),
         q(f"{out} or {none}"),
-        width=12, sort="Age",
-        names={"Value #A": "Behind", "Value #B": "Age", "Value #C": "Out/s", "consumer_group": "Group", "topic": "Topic"},
+        width=12, sort=("-Age",),
+        names={"consumer_group": "Group", "topic": "Topic", "Value #A": "Behind", "Value #B": "Age", "Value #C": "Out/s"},
         units={"Age": "s", "Out/s": "cps"},
     )  # fmt: skip
     board.graph(

@@ -45,6 +45,7 @@ def _agree(board: Dashboard) -> None:
         q(f"max by (instance) (brokertrio_ns_witness_forgot{{{NS}}})"),
         width=12, join="instance", units={"Fingerprint": "none"},
         names={"instance": "Nameserver", "Value #A": "Fingerprint", "Value #B": "Brokers", "Value #C": "Topics", "Value #D": "Forgot its records"},
+        words={"Forgot its records": states(no=(0, GREEN), yes=(1, RED))},
     )  # fmt: skip
 
 
@@ -54,7 +55,8 @@ def _brokers(board: Dashboard) -> None:
         "Since the last heartbeat",
         "Of each broker at each nameserver. One that is missing or old at one of them cannot reach it.",
         q(f"time() - max by (broker_name, broker_id, instance) (brokertrio_ns_broker_last_heartbeat_timestamp_seconds{{{NS}}})"),
-        unit="s", width=8, names={"broker_name": "Broker", "broker_id": "Id", "instance": "Nameserver", "Value": "Age"},
+        unit="s", width=8, sort=("-Age",),
+        names={"broker_name": "Broker", "broker_id": "Id", "instance": "Nameserver", "Value": "Age"},
         thresholds=steps(GREEN, (limits.HEARTBEAT_AGE_S, RED)),
     )  # fmt: skip
     board.graph(

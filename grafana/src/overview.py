@@ -1,7 +1,18 @@
 """Overview: what is wrong, where, since when; then traffic, backlog, room, and who is who."""
 
 from grafana.src import limits
-from grafana.src.build import AMBER, CLUSTER_VARIABLE, GREEN, RED, Dashboard, q, steps
+from grafana.src.build import (
+    AMBER,
+    BLUE,
+    CLUSTER_VARIABLE,
+    GREEN,
+    RED,
+    Dashboard,
+    q,
+    states,
+    steps,
+    words,
+)
 
 EPOCHS = ("Role changes", "changes(brokertrio_epoch{[c]}[1m]) > 0", "epoch changed at {{instance}}")
 RESTARTS = (
@@ -32,10 +43,11 @@ def _well(board: Dashboard) -> None:
     board.row("What is wrong, where, since when")
     board.table(
         "Firing alerts",
-        "Alerts that fire now, and since when. Each has a runbook under its name in docs/operating/runbooks. One line that says nothing is wrong means just that.",
+        "Alerts that fire now, and since when. Each has a runbook under its name in docs/operating/runbooks. Pages first. One line that says nothing is wrong means just that.",
         q(f"{FIRING} or on () {NOTHING}"),
-        unit="dateTimeFromNow", width=12, height=8, sort="Since",
-        names={"alertname": "Alert", "severity": "Severity", "node_id": "Broker", "host": "Host", "instance": "Instance", "Value": "Since"},
+        unit="dateTimeFromNow", width=12, height=8, sort=("Severity", "Since"),
+        names={"severity": "Severity", "alertname": "Alert", "Value": "Since", "node_id": "Broker", "host": "Host", "instance": "Instance", "topic": "Topic", "consumer_group": "Group", "reason": "Reason", "replica": "Replica", "nameserver": "Nameserver", "broker_name": "Broker name", "drill": "Drill"},
+        words={"Severity": words(page=RED, ticket=AMBER)},
         hide=("__name__", "alertstate", "cluster", "job", "node_type"),
         units={"Since": "dateTimeFromNow"},
     )  # fmt: skip
@@ -129,6 +141,7 @@ def _room(board: Dashboard) -> None:
         q('max by (instance) (brokertrio_ready{[c],node_type="broker"})'),
         q("max by (instance) (process_resident_memory_bytes{[c],node_type=\"broker\"})"),
         width=16, join="instance",
-        names={"node_id": "Broker", "role": "Role", "Value #B": "Epoch", "Value #C": "Started", "Value #D": "Registered at", "Value #E": "Ready", "Value #F": "Memory", "instance": "Instance"},
+        names={"node_id": "Broker", "instance": "Instance", "role": "Role", "Value #E": "Ready", "Value #C": "Started", "Value #B": "Epoch", "Value #D": "Registered at", "Value #F": "Memory"},
+        words={"Ready": states(no=(0, RED), yes=(1, GREEN)), "Role": words(master=GREEN, slave=BLUE)},
         hide=("Value #A",), units={"Started": "dateTimeFromNow", "Memory": "bytes"},
     )  # fmt: skip

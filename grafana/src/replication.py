@@ -27,26 +27,26 @@ def _roles(board: Dashboard) -> None:
         "Roles over time",
         "Each replica: slave, owner of the record without a lease (writes are refused), or writing. Two that write at once must never be.",
         q("max by (instance, node_id) (brokertrio_master{[n]} + brokertrio_may_write{[n]})", "{{node_id}} {{instance}}"),
-        mappings=ROLES, width=12, height=8,
+        mappings=ROLES, width=10, height=8,
     )  # fmt: skip
     board.stat(
         "Replicas that may write",
         "By broker name. 0: sends are refused. 2: two masters, stop the wrong one.",
         q("sum by (node_id) (brokertrio_may_write{[n]})", "{{node_id}}"),
-        width=4, height=8, thresholds=steps(RED, (1, GREEN), (2, RED)),
+        width=3, height=8, thresholds=steps(RED, (1, GREEN), (2, RED)),
     )  # fmt: skip
     board.stat(
         "Copies that SEND_OK needs",
         "By the settled record: 2 in a synchronous pair, 1 after a degrade or in an asynchronous one.",
         q("max by (node_id) (brokertrio_copies_min{[n]})", "{{node_id}}"),
-        width=4, height=8,
+        width=3, height=8,
     )  # fmt: skip
     board.table(
         "Epochs",
         "What each replica promised, and what each nameserver keeps of it. All are equal when nothing changes.",
         q("max by (node_id, instance) (brokertrio_epoch{[n]})"),
         q('max by (node_id, instance) (label_replace(brokertrio_ns_record_epoch{cluster="$cluster",broker_name=~"$node"}, "node_id", "$1", "broker_name", "(.+)"))'),
-        width=4, hide=(), names={"Value #A": "Replica", "Value #B": "Nameserver", "node_id": "Broker", "instance": "Instance"},
+        width=8, names={"node_id": "Broker", "instance": "Instance", "Value #A": "Replica", "Value #B": "Nameserver"},
     )  # fmt: skip
 
 
