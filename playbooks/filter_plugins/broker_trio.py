@@ -19,7 +19,7 @@ import tarfile
 NAMESERVER_PORT, BROKER_PORT = 9876, 10911
 NAMESERVER_UNIT = "broker-trio-nameserver.service"
 PREFIXES = (
-    "base_", "runtime_", "nameserver_", "broker_",
+    "base_", "runtime_", "nameserver_", "broker_", "brokers_",
     "node_exporter_", "prometheus_", "alertmanager_", "grafana_",
 )  # fmt: skip
 NOT_OPTIONS = {
@@ -39,18 +39,34 @@ def address_of(variables):
     return variables.get("cluster_address") or variables.get("ansible_host") or ""
 
 
+def declared_of(variables):
+    """A host's brokers as the inventory names them: one by one, or as many as brokers_per_host says."""
+    if variables.get("broker_instances"):
+        return variables["broker_instances"]
+    first = {k: variables[k] for k in ("broker_name", "broker_id") if k in variables}
+    more = range(2, int(variables.get("brokers_per_host") or 1) + 1)
+    return [first] + [
+        {**first, "broker_name": "%s-%d" % (first.get("broker_name", ""), number)}
+        for number in more
+    ]
+
+
+def data_of(each, variables, instance, index):
+    """The folder of a store: its own, the host's, a folder on its turn's disk, or the default."""
+    told = each.get("broker_data") or variables.get("broker_data")
+    disks = variables.get("broker_disks") or []
+    if told or not disks:
+        return told or "/var/lib/broker-trio/" + instance
+    return "%s/%s" % (disks[index % len(disks)].rstrip("/"), instance)
+
+
 def instances_of(variables):
     """A host's brokers, each with everything that its files and doors need."""
-    declared = variables.get("broker_instances")
-    if declared is None:
-        names = ("broker_name", "broker_id")
-        declared = [{k: variables[k] for k in names if k in variables}]
     found = []
-    for index, each in enumerate(declared):
+    for index, each in enumerate(declared_of(variables)):
         name, number = each.get("broker_name", ""), int(each.get("broker_id", 0))
         port = int(each.get("broker_port", variables.get("broker_port", BROKER_PORT) + 10 * index))
         instance = "%s-%d" % (name, number + 1)
-        data = each.get("broker_data") or variables.get("broker_data")
         host = address_of(variables)
         found.append(
             {
@@ -59,7 +75,7 @@ def instances_of(variables):
                 "instance": instance,
                 "replica": "%s/%d" % (name, number + 1),
                 "port": port,
-                "data": data or "/var/lib/broker-trio/" + instance,
+                "data": data_of(each, variables, instance, index),
                 "address": "%s:%d" % (host, port),
                 "http": "%s:%d" % (host, port + 2),
                 "unit": "broker-trio-broker@%s.service" % instance,
@@ -180,6 +196,18 @@ def pair_problems(instances):
     return problems
 
 
+def shared_stores(instances):
+    """Stores of one host in one folder: two brokers would write into each other's log."""
+    problems = []
+    for host in sorted({each["host"] for each in instances}):
+        mine = [each for each in instances if each["host"] == host]
+        for path in twice([each["data"] for each in mine]):
+            who = ", ".join(each["instance"] for each in mine if each["data"] == path)
+            text = "%s: %s all have the store %s: broker_disks, or broker_data of each instance"
+            problems.append(text % (host, who, path))
+    return problems
+
+
 def option_problems(variables, known):
     """Variables of ours that no role has, with the nearest that one has."""
     problems = []
@@ -236,7 +264,7 @@ def cluster_problems(hostvars, groups, known, settings):
         else ["group nameservers is empty: nobody would tell clients where brokers are"]
     )
     problems += [] if brokers else ["group brokers is empty"]
-    problems += pair_problems(instances)
+    problems += pair_problems(instances) + shared_stores(instances)
     everywhere = sorted({*hosts, *groups.get("monitors", [])})
     named = [host for host in everywhere if not address_of(hostvars[host])]
     problems += ["no address of %s: set ansible_host or cluster_address" % host for host in named]

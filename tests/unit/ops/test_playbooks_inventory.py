@@ -172,6 +172,36 @@ def test_instances_of_a_host_take_ports_ten_apart() -> None:
     assert f.ports_of(two, ["brokers"]) == [10909, 10911, 10912, 10913, 10919, 10921, 10922, 10923]
 
 
+def test_brokers_per_host_are_pairs_on_two_hosts_with_disks_of_their_own() -> None:
+    """A number instead of a list: names, ports and stores follow, the same on both hosts."""
+    common = {"broker_name": "broker-a", "brokers_per_host": 2, "broker_disks": ["/d1/", "/d2"]}
+    first, second = f.instances_of({"ansible_host": "h", "broker_id": 0, **common})
+    assert (first["replica"], first["port"], first["data"]) == (
+        "broker-a/1", 10911, "/d1/broker-a-1",
+    )  # fmt: skip
+    assert (second["replica"], second["port"], second["data"]) == (
+        "broker-a-2/1", 10921, "/d2/broker-a-2-1",
+    )  # fmt: skip
+    found = cluster(a0={"broker_id": 0, **common}, a1={"broker_id": 1, **common})
+    hostvars, groups = found
+    said = f.cluster_problems(
+        hostvars, groups, ["broker_pair_key", "brokers_per_host", "broker_disks"], {}
+    )
+    assert said == []
+    assert f.peer_of(hostvars, groups["brokers"], "broker-a-2", 0)["address"] == "10.0.0.4:10921"
+
+
+def test_two_brokers_do_not_share_a_store() -> None:
+    """One `broker_data` for a host with several brokers is a mistake, found before a start."""
+    shared = {"broker_name": "broker-a", "broker_id": 0, "brokers_per_host": 2, "broker_data": "/d"}
+    hostvars, groups = cluster(a0=shared)
+    known = ["broker_pair_key", "broker_data", "brokers_per_host"]
+    assert f.cluster_problems(hostvars, groups, known, {}) == [
+        "a0: broker-a-1, broker-a-2-1 all have the store /d: "
+        "broker_disks, or broker_data of each instance"
+    ]
+
+
 def test_a_cluster_is_new_only_where_all_hosts_were_seen_and_nobody_has_anything() -> None:
     """Records are adopted as empty on the very first day only."""
     bare = {"host_now": {"facts": {"witness": False, "stores": []}}}
