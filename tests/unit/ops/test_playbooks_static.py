@@ -149,6 +149,25 @@ def test_every_playbook_has_its_page_line() -> None:
     assert told == {path.stem for path in PLAYBOOKS.glob("*.yml")}
 
 
+CHANGES = re.compile(
+    r"^(rmq_(?!host|state|holdings|tails)\w+|ansible\.builtin\.(systemd\w*|file|user|copy))$"
+)
+
+
+@pytest.mark.parametrize("verb", ["switchover", "failover", "rejoin", "hosts", "scale_out"])
+def test_a_plan_is_said_before_the_first_change(verb: str) -> None:
+    """One line that begins with `plan: `; site, upgrade and rollback say that of hosts.yml."""
+    names = []
+    for play in tree(PLAYBOOKS / f"{verb}.yml"):
+        for task in [*play.get("pre_tasks", []), *play.get("roles", []), *play.get("tasks", [])]:
+            message = str(task.get("ansible.builtin.debug", {}).get("msg", ""))
+            planned = message.startswith("plan: ") or "_plan" in message
+            changing = "role" in task or any(CHANGES.match(key) for key in task)
+            names += ["plan"] * planned + ["change"] * changing
+    assert names[0] == "plan", names
+    assert "change" in names or verb == "scale_out"
+
+
 def ansible(*words: str) -> subprocess.CompletedProcess[str]:
     """Run one of Ansible's programs with our configuration."""
     where = Path(shutil.which("ansible-playbook") or ROOT / ".venv/bin/ansible-playbook").parent
