@@ -21,6 +21,7 @@ from broker_trio.client.errors import (
     MOVED,
     BrokerRefused,
     ClientError,
+    NoAnswer,
     NoPermission,
     NoRoute,
 )
@@ -101,6 +102,8 @@ class Deliveries:
             except ClientError as error:
                 failed.add(error)
                 if not self._again(error) or anyio.current_time() >= deadline:
+                    if isinstance(error, NoAnswer | Unreachable):  # this send has no time to ask
+                        self._routes.suspect()
                     break
                 await self._learn(topic, broker_name, error, deadline)
                 failed.brokers.append(broker_name or "")

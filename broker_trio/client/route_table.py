@@ -2,7 +2,7 @@
 
     get(topic) ──▶ kept? ──no──▶ ask (one question at a time a topic) ──▶ kept, watchers told
                     ▲
-    poll: each 30 s, and soon after a connection was lost ──▶ every kept topic again
+    poll: each 30 s, and soon after a broker was lost or silent ──▶ every kept topic again
 
 A kept route is dropped only when every nameserver says that the topic is unknown. While none
 answers, or only some and they do not know it, the client goes on with what it has; nor is it
@@ -36,7 +36,7 @@ from broker_trio.remoting.client import Unreachable
 NEW_TOPIC_S: Final = 2.0
 NEW_TOPIC_LOOK_S: Final = 0.1
 DOUBT_S: Final = 30.0  # a broker registers each 25 s
-POLL_AFTER_LOSS_S: Final = 1.0  # at most so often for lost connections
+POLL_AFTER_LOSS_S: Final = 1.0  # at most so often for brokers that are lost
 Watcher = Callable[[TopicRouteData], None]
 
 
@@ -173,7 +173,7 @@ class RouteTable:
         return stop
 
     def suspect(self) -> None:
-        """A connection was lost: what is kept may be old."""
+        """A connection was lost, or a broker is silent: what is kept may be old."""
         self._wake.set()
 
     # ---- asking

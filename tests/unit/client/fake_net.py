@@ -24,8 +24,11 @@ from broker_trio.wire.frame import FrameBuffer
 from broker_trio.wire.properties import parse_properties
 from broker_trio.wire.serialize import encode
 
-DOWN, SILENT, CLOSING = "down", "silent", "closing"
-"""Refuses connections; answers nothing; closes when a send comes. A ResponseCode refuses sends."""
+DOWN, SILENT, DARK, CLOSING = "down", "silent", "dark", "closing"
+"""Refuses connections; answers nothing; nor a new connection; closes when a send comes.
+
+A ResponseCode refuses sends.
+"""
 SENDS = (RequestCode.SEND_MESSAGE_V2, RequestCode.SEND_BATCH_MESSAGE)
 PROBE = 26_000
 
@@ -47,7 +50,7 @@ class FakeStream:
     def _arrived(self, command: Command) -> None:
         mood = self.net.mood.get(self.address)
         self.net.asked.append((self.address, command.code))
-        if mood == SILENT:
+        if mood in {SILENT, DARK}:
             return
         json_only = command.serialize is Serialize.CBOR and self.address in self.net.apache
         if json_only or (mood == CLOSING and command.code in SENDS):
@@ -118,6 +121,8 @@ class FakeNet:
         await anyio.lowlevel.checkpoint()
         if self.mood.get(address) == DOWN:
             raise ConnectionRefusedError(111, "Connection refused")
+        if self.mood.get(address) == DARK:
+            await anyio.sleep_forever()
         stream = FakeStream(self, address)
         self.open.add(stream)
         self.opened += 1

@@ -25,7 +25,7 @@ from broker_trio.client.message import DelayLevel, Message
 from broker_trio.client.receipt import Durability
 from broker_trio.model.codes import RequestCode, ResponseCode
 from broker_trio.model.route import MessageQueue
-from tests.unit.client.fake_net import CLOSING, DOWN, SILENT, FakeNet
+from tests.unit.client.fake_net import CLOSING, DARK, DOWN, SILENT, FakeNet
 
 SEND = RequestCode.SEND_MESSAGE_V2
 
@@ -137,6 +137,27 @@ async def test_a_broker_that_accepts_and_never_answers(net: FakeNet, autojump_cl
         assert anyio.current_time() - began <= 6.5  # one attempt of 3 s, one route question
     assert brokers(net) == ["b1"] * 4
     assert [one[3]["UNIQ_KEY"] for one in net.stored] == [one.message_id for one in receipts]
+
+
+async def test_a_host_that_went_dark_is_left_soon_after_its_successor_is_known(
+    autojump_clock: object,
+):
+    """Sends that wait for it until their deadline learn nothing themselves, and have it asked."""
+    net = FakeNet(brokers=1)
+    net.topic("t")
+    async with net.client(send_attempts_max=1, send_timeout_s=2.0) as mq:
+        await mq.send("t", b"x")
+        net.mood["b0:10911"] = DARK
+        for _ in range(10):
+            with pytest.raises((NoAnswer, Unreachable)):
+                await mq.send("t", b"x")
+        net.brokers["b0"] = "b9:10911"
+        began = anyio.current_time()
+        with pytest.raises(Unreachable):
+            await mq.send("t", b"x")
+        await anyio.sleep(1.5)
+        await mq.send("t", b"y")
+        assert anyio.current_time() - began <= 4
 
 
 async def test_the_deadline_holds_with_every_broker_silent(net: FakeNet, autojump_clock: object):
