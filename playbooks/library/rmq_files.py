@@ -41,7 +41,9 @@ options:
       group: {description: Group., type: str, default: root}
       mode: {description: Permissions in octal., type: str, default: '0644'}
       validate:
-        description: Command that must accept the new file before it takes the place of the old; C(%s) is its path.
+        description:
+          - Command that must accept the new file before it takes the place of the old; C(%s) is its path.
+          - It has its final name there, in a folder of its own.
         type: str
         default: ''
   apply:
@@ -83,8 +85,8 @@ import json
 import os
 import pwd
 import shlex
+import shutil
 import stat
-import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -167,12 +169,15 @@ class Bringer:
         self.ids(wanted)
         if self.dry:
             return
+        place = os.path.join(os.path.dirname(path), ".%s.new" % os.path.basename(path))
+        unfinished = os.path.join(place, os.path.basename(path))  # some judge a file by its name
         try:
-            number, unfinished = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".")
+            shutil.rmtree(place, ignore_errors=True)  # of a run that was killed
+            os.mkdir(place, 0o700)
         except OSError as error:
             self.fail("%s cannot be written: %s" % (path, error))
         try:
-            with os.fdopen(number, "w") as out:
+            with open(unfinished, "w") as out:
                 out.write(content)
                 out.flush()
                 os.fsync(out.fileno())
@@ -181,8 +186,7 @@ class Bringer:
                 self.must(wanted["validate"].replace("%s", shlex.quote(unfinished)))
             os.replace(unfinished, path)
         finally:
-            if os.path.exists(unfinished):
-                os.unlink(unfinished)
+            shutil.rmtree(place, ignore_errors=True)
 
     def apply(self, wanted):
         """Run what has not run since its files are what they are."""

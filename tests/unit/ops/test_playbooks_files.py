@@ -88,6 +88,20 @@ def test_what_the_program_refuses_does_not_replace_the_old_file(
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("b", "old\n")]
 
 
+def test_a_file_is_judged_under_its_own_name_and_what_a_killed_run_left_is_taken_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Units are known by their suffix; the folder of the new file is gone afterwards."""
+    left = tmp_path / ".x.service.new"
+    left.mkdir()
+    (left / "x.service").write_text("half")
+    wanted = one(
+        tmp_path / "x.service", "new\n", validate="sh -c 'basename %s | grep -qx x.service'"
+    )
+    assert not bring(monkeypatch, files=[wanted]).get("failed")
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("x.service", "new\n")]
+
+
 def test_what_was_interrupted_before_it_took_effect_is_made_good(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
