@@ -86,6 +86,8 @@ class CallbackModule(CallbackBase):
             self._note(result, self.failed, text)
 
     def v2_runner_on_unreachable(self, result):
+        if "skip_reason" in self._outcome(result):  # a playbook that goes on without that host
+            return
         self._note(result, self.failed, "unreachable: %s" % self._outcome(result).get("msg", ""))
 
     def v2_playbook_on_stats(self, stats):

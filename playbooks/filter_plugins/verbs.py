@@ -24,16 +24,56 @@ def facts_of(hostvars, host):
     return hostvars[host].get("host_now", {}).get("facts", {})
 
 
+def unread(hostvars, hosts):
+    """The hosts that this run leaves out: preflight did not read them."""
+    return [host for host in hosts if not facts_of(hostvars, host)]
+
+
 def running(hostvars, hosts):
     """The hosts that have a unit of ours."""
     return [host for host in hosts if facts_of(hostvars, host).get("units")]
 
 
-def added(hostvars, nameservers, brokers):
-    """What the inventory has and its host does not run: nameservers, instances, and their hosts."""
-    found = {"nameservers": [], "instances": [], "brokers": [], "hosts": []}
+def strangers(hostvars, nameservers, brokers):
+    """Nameservers that a running broker does not know: {host: the broker's instance}.
+
+    Known is what its file says, where it began with that file; where it began with another, what that
+    nameserver shows (`scale_seen`, a look of scale_out).
+    """
+    found = {}
     for host in nameservers:
-        if inventory.NAMESERVER_UNIT not in facts_of(hostvars, host).get("units", {}):
+        address = inventory.nameserver_of(hostvars[host])["address"]
+        shown = [hostvars[each].get("scale_seen", {}).get("seen", {}) for each in nameservers]
+        row = next((each[address] for each in shown if address in each), {})
+        for each in inventory.all_instances(hostvars, brokers):
+            facts = facts_of(hostvars, each["host"])
+            told = facts.get("told", {}).get(each["instance"])
+            if told is None or facts["units"].get(each["unit"]) != "active":
+                continue
+            waits = each["instance"] in facts["late"] and row
+            unseen = waits and any(each["address"] in text for text in row.get("missing", []))
+            if address not in told or unseen:
+                found.setdefault(host, each["instance"])
+    return found
+
+
+def strange_nameservers(hostvars, groups):
+    """Why site.yml would end at a gate: a nameserver that running brokers were not told of."""
+    found = strangers(hostvars, groups.get("nameservers", []), groups.get("brokers", []))
+    text = "%s is a nameserver that the running %s does not know: scale_out.yml adds it"
+    return [text % (host, instance) for host, instance in sorted(found.items())]
+
+
+def added(hostvars, nameservers, brokers):
+    """What the inventory has and the cluster has not: nameservers, instances, and their hosts.
+
+    A nameserver that runs, and that brokers were not told of, is one whose adding was cut short.
+    """
+    found = {"nameservers": [], "instances": [], "brokers": [], "hosts": []}
+    unknown = strangers(hostvars, nameservers, brokers)
+    for host in nameservers:
+        runs = inventory.NAMESERVER_UNIT in facts_of(hostvars, host).get("units", {})
+        if not runs or host in unknown:
             found["nameservers"].append(host)
     for each in inventory.all_instances(hostvars, brokers):
         if each["unit"] not in facts_of(hostvars, each["host"]).get("units", {}):
@@ -57,7 +97,8 @@ def scale_problems(hostvars, everybody, run, new, has_pairs, release):
         problems.append("nothing runs yet: site.yml deploys a new cluster")
     elif not new["hosts"]:
         problems.append(
-            "the inventory has nothing that does not run already: add hosts to it first"
+            "the inventory has nothing that does not run already: add hosts to it first; "
+            "site.yml ends a run that was cut short"
         )
     if there and has_pairs and len(new["nameservers"]) > WITNESSES_AT_ONCE:
         text = (
@@ -103,6 +144,40 @@ def scale_said(topics, new):
             text = "not on every broker: %s; broker-trio topic create NAME --broker %s, or `topics`"
             lines.append(text % (", ".join(fewer), new["brokers"][0]))
     return lines
+
+
+def emptied(hostvars, members):
+    """Whether nothing of these has to be drained: a run before found them empty, and began to stop
+    them; or they are not there at all."""
+    known = [(each, facts_of(hostvars, each["host"])) for each in members]
+    runs = [each["unit"] in facts.get("units", {}) for each, facts in known]
+    noted = any(each["instance"] in facts.get("emptied", []) for each, facts in known)
+    there = any(each["instance"] in facts.get("told", {}) for each, facts in known)
+    return not all(runs) and (noted or not (there or any(runs)))
+
+
+def restart_plan(groups, hosts, tags=("all",)):
+    """One line: who is restarted, in which order; brokers were sorted only where the tags want them."""
+    order = []
+    if {"all", "restart_nameservers"} & set(tags):
+        order += [each for each in groups.get("nameservers", []) if each in hosts]
+    for role in ("slave", "master"):
+        order += [each for each in groups.get("brokers_restart_" + role, []) if each in hosts]
+    return "plan: restart %s, one at a time; a master hands over before" % ", ".join(order)
+
+
+def unwell(asked):
+    """Every reason out of registered answers of rmq_state; one that did not judge is a reason, too."""
+    problems = []
+    for each in asked:
+        for one in each.get("results", [each]):
+            if one.get("skipped"):
+                continue
+            if one.get("unreachable") or "missing" not in one:
+                problems.append("cannot be asked: %s" % one.get("msg", one))
+            else:
+                problems += one["missing"]
+    return problems
 
 
 def source_of(status, wanted=""):
@@ -164,6 +239,20 @@ def owner_known(text, replica):
     return "other" if records and stranger else ""
 
 
+def recorded(text):
+    """Of `pair status`: whether a nameserver has a record of this name, from whoever owned it."""
+    try:
+        status = json.loads(text)
+    except ValueError:
+        return False
+    return any(each["record"] for each in status.get("witnesses", {}).values())
+
+
+def answered(hostvars):
+    """The hosts that destroy has read."""
+    return [host for host in hostvars if "facts" in (hostvars[host].get("host_read") or {})]
+
+
 def stores_of(hostvars, hosts):
     """Stores and records that hosts have, as HOST:PATH."""
     known = {host: hostvars[host].get("host_read", {}).get("facts", {}) for host in hosts}
@@ -186,7 +275,7 @@ class FilterModule:
 
     def filters(self):
         names = (
-            running, added, scale_problems, scale_plan, scale_said, source_of, chosen, owner_known,
-            stores_of, pair_command, collected,
+            unread, running, strange_nameservers, added, scale_problems, scale_plan, scale_said, emptied,
+            restart_plan, unwell, source_of, chosen, owner_known, recorded, answered, stores_of, pair_command, collected,
         )  # fmt: skip
         return {"bt_" + each.__name__: each for each in names}

@@ -185,9 +185,9 @@ class Taking:
             "begin": begin, "end": max(begin, before.end), "segment_bytes": size or 0,
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "files": self.files,
         }  # fmt: skip
+        self.room(manifest)
         if self.module.check_mode:
             return manifest
-        self.room(manifest)
         self.copy_log(segments, manifest["end"])
         self.copy_configs(late=True)
         after = Asked(self.cli, params)
@@ -204,7 +204,10 @@ class Taking:
         return manifest
 
     def room(self, manifest):
-        free = shutil.disk_usage(self.folder).free
+        there = self.folder
+        while not os.path.isdir(there):  # check mode has made none
+            there = os.path.dirname(there)
+        free = shutil.disk_usage(there).free
         need = manifest["end"] - manifest["begin"] + SPARE
         if free < need:
             text = "%s has %d MiB free, the copy needs %d MiB: set backup_folder to a larger volume"

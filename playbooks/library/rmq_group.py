@@ -16,6 +16,11 @@ options:
   name: {description: Name of the group., type: str, required: true}
   retries: {description: Attempts before a message is a dead letter., type: int, default: 16}
   ordered: {description: Whether its members consume in order., type: bool, default: false}
+  coming:
+    description: Brokers that the same run adds; check mode, which added none, counts them in.
+    type: list
+    elements: str
+    default: []
   enabled: {description: Whether it may consume at all., type: bool, default: true}
   state: {description: What to bring about., type: str, choices: [present, absent], default: present}
 """
@@ -57,6 +62,7 @@ def main():
             "retries": {"type": "int", "default": 16},
             "ordered": {"type": "bool", "default": False},
             "enabled": {"type": "bool", "default": True},
+            "coming": {"type": "list", "elements": "str", "default": []},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
         supports_check_mode=True,
@@ -73,7 +79,8 @@ def main():
         diff = {"before": before, "after": {}}
         module.exit_json(changed=bool(before), before=before, diff=diff)
     rows = (cli.must("cluster", "list") or {}).get("brokers", [])
-    brokers = {row["broker"] for row in rows if row["role"] == "master"} | set(before)
+    coming = set(params["coming"]) if module.check_mode else set()
+    brokers = {row["broker"] for row in rows if row["role"] == "master"} | set(before) | coming
     missing = sorted(brokers - set(before))
     wrong = sorted(broker for broker, have in before.items() if have != want)
     if not module.check_mode:

@@ -28,12 +28,17 @@ EXAMPLES = r"""
 
 RETURN = r"""
 facts:
-  description: python, systemd, clock, release, previous, digests, units, taken, volumes, stores, witness.
+  description:
+    - python, systemd, clock, release, previous, digests, units, taken, volumes, stores, witness.
+    - C(told) has the nameservers in each broker's file; C(late) the instances that began with another file than is there.
+    - C(emptied) are the instances that decommission found empty, and had not taken away yet.
   returned: always
   type: dict
 """
 
 import glob
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -43,6 +48,9 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
+TOLD = re.compile(r"^nameservers = (\[.*\])$", re.MULTILINE)  # as our own files have it
+EMPTIED = ".empty"
+STARTED = "/run/broker-trio/%s/started"
 OURS = re.compile(r"broker-trio-(nameserver|broker@[^.]+)\.service")
 
 
@@ -110,6 +118,40 @@ def units(module):
     return {row[0]: row[2] for row in loaded if OURS.fullmatch(row[0])}
 
 
+def told(pattern="/etc/broker-trio/*.toml"):
+    """The nameservers that each broker's file names, by instance."""
+    found = {}
+    for path in sorted(glob.glob(pattern)):
+        with open(path) as text:
+            listed = TOLD.search(text.read())
+        if listed:
+            found[os.path.basename(path)[: -len(".toml")]] = json.loads(listed.group(1))
+    return found
+
+
+def late(instances, stamp=STARTED):
+    """Those that began with something else than is on disk now: what they noted at their start says so."""
+    found = []
+    for instance in instances:
+        try:
+            with open(stamp % instance) as lines:
+                noted = [line.split(None, 1) for line in lines if not line.startswith("release ")]
+        except OSError:  # it does not run
+            continue
+        if any(digest != digest_of(path.strip()) for digest, path in noted):
+            found.append(instance)
+    return found
+
+
+def digest_of(path):
+    """sha256 of a file, "" where there is none."""
+    try:
+        with open(path, "rb") as content:
+            return hashlib.sha256(content.read()).hexdigest()
+    except OSError:
+        return ""
+
+
 def systemd_version(module):
     code, out, err = module.run_command(["systemctl", "--version"])
     found = re.match(r"systemd (\d+)", out)
@@ -150,6 +192,7 @@ def main():
         supports_check_mode=True,
     )
     params, now = module.params, time.time()
+    files = told()
     module.exit_json(
         changed=False,
         facts={
@@ -161,6 +204,12 @@ def main():
             "previous": link_of(params["root"] + "/previous"),
             "releases": installed(params["root"]),
             "units": units(module),
+            "told": files,
+            "late": late(files),
+            "emptied": [
+                os.path.basename(p)[: -len(EMPTIED)]
+                for p in glob.glob("/etc/broker-trio/*" + EMPTIED)
+            ],
             "taken": taken(params["ports"]),
             "volumes": volumes(params["paths"]),
             "stores": [p for p in params["paths"] if os.path.exists(p + "/commitlog")],

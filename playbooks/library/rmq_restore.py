@@ -10,7 +10,7 @@ description:
   - A run that was interrupted is begun again; the same backup, restored already, is unchanged.
 author: [broker_trio]
 attributes:
-  check_mode: {support: full, description: Looks, and says that it would be written.}
+  check_mode: {support: full, description: 'Looks, and says that it would be written; there the backup need not be on the host.'}
   diff_mode: {support: none, description: A store that was not there.}
 options:
   folder: {description: 'The backup, whole; with I(state=allowed) it may be elsewhere.', type: path, default: ''}
@@ -161,6 +161,8 @@ def main():
     result = {"already": already, "end": manifest["end"] if manifest else 0}
     if params["state"] == "allowed" or already:
         module.exit_json(changed=False, **result)
+    if module.check_mode and not manifest:
+        module.exit_json(changed=True, **result)
     problems = problems_of(params["folder"], manifest)
     if problems:
         module.fail_json(msg="%s: %s" % (params["folder"], "; ".join(problems)))

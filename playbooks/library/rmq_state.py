@@ -10,7 +10,9 @@ description:
   - I(expect=removable) is the same for its pair before it is taken out; for a nameserver, that another serves.
 author: [broker_trio]
 attributes:
-  check_mode: {support: full, description: Reads only.}
+  check_mode:
+    support: full
+    description: Looks once, and warns of what a run would wait for; what nobody changed cannot come about.
   diff_mode: {support: none, description: Changes nothing.}
 options:
   nameservers: {description: Addresses of all nameservers as host:port., type: list, elements: str, required: true}
@@ -27,6 +29,7 @@ options:
     elements: dict
     default: []
   timeout: {description: Seconds to wait for it., type: int, default: 90}
+  advice: {description: What to do where it does not come about., type: str, default: ''}
 """
 
 EXAMPLES = r"""
@@ -169,6 +172,7 @@ def main():
                 "default": "serving",
             },
             "timeout": {"type": "int", "default": 90},
+            "advice": {"type": "str", "default": ""},
         },
         required_one_of=[["address", "members"]],
         supports_check_mode=True,
@@ -186,12 +190,16 @@ def main():
         roles = {look.params["address"]: look.role for look in looks}
         result = {"missing": missing, "role": looks[0].role, "roles": roles, "waited": waited}
         result["seen"] = looks[0].seen
-        if not missing or module.params["expect"] == "anything":
+        if module.check_mode and missing and module.params["expect"] != "anything":
+            module.warn("a run would wait for: %s" % "; ".join(sorted(set(missing))))
+        if not missing or module.check_mode or module.params["expect"] == "anything":
             module.exit_json(changed=False, **result)
         if waited >= module.params["timeout"]:
             text = "%s not %s after %d s: %s"
             words = (", ".join(roles), module.params["expect"], waited)
-            module.fail_json(msg=text % (*words, "; ".join(sorted(set(missing)))), **result)
+            advice = [module.params["advice"]] if module.params["advice"] else []
+            msg = text % (*words, "; ".join(sorted(set(missing)) + advice))
+            module.fail_json(msg=msg, **result)
         time.sleep(POLL_S)
 
 

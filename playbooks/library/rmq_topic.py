@@ -17,6 +17,11 @@ options:
   name: {description: Name of the topic., type: str, required: true}
   queues: {description: Read and write queues a broker., type: int, default: 8}
   perm: {description: What clients may do., type: str, choices: [r, w, rw], default: rw}
+  coming:
+    description: Brokers that the same run adds; check mode, which added none, counts them in.
+    type: list
+    elements: str
+    default: []
   even_with_messages: {description: Delete it although it holds messages., type: bool, default: false}
   state: {description: What to bring about., type: str, choices: [present, absent], default: present}
 """
@@ -63,6 +68,7 @@ def main():
             "queues": {"type": "int", "default": 8},
             "perm": {"type": "str", "choices": ["r", "w", "rw"], "default": "rw"},
             "even_with_messages": {"type": "bool", "default": False},
+            "coming": {"type": "list", "elements": "str", "default": []},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
         supports_check_mode=True,
@@ -82,7 +88,8 @@ def main():
             cli.must("topic", "delete", name, *(["--yes"] if params["even_with_messages"] else []))
         diff = {"before": before, "after": {}}
         module.exit_json(changed=bool(before), before=before, diff=diff)
-    brokers = brokers_of(cli) | set(before)
+    coming = set(params["coming"]) if module.check_mode else set()
+    brokers = brokers_of(cli) | set(before) | coming
     missing = sorted(brokers - set(before))
     wrong = sorted(broker for broker, have in before.items() if have != want)
     if not module.check_mode:

@@ -39,9 +39,13 @@ class Ended(Exception):
 
 
 class Answering:
-    """An AnsibleModule's two ways to end; what it answered is in `result`."""
+    """An AnsibleModule's two ways to end; what it answered is in `result`, its warnings beside."""
 
     result: dict[str, Any]
+    warned: list[str]
+
+    def warn(self, text: str) -> None:
+        self.warned = [*getattr(self, "warned", []), text]
 
     def exit_json(self, **result: Any) -> None:
         self.result = result

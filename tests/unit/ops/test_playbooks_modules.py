@@ -41,7 +41,7 @@ def run(name: str, played: Played, monkeypatch: pytest.MonkeyPatch) -> dict[str,
 
 
 BROKERS = '{"brokers": [{"broker": "a", "role": "master"}, {"broker": "b", "role": "master"}]}'
-TOPIC = {"name": "orders", "queues": 4, "perm": "rw", "even_with_messages": False}
+TOPIC = {"name": "orders", "queues": 4, "perm": "rw", "even_with_messages": False, "coming": []}
 ROUTE = '{"brokers": [{"name": "a", "read_queues": %d, "write_queues": 4, "perm": "rw"}]}'
 
 
@@ -68,6 +68,19 @@ def test_check_mode_asks_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) ->
     assert result["changed"]
     assert result["diff"]["before"]["a"]["read_queues"] == 8
     assert played.asked == ["topic list", "topic route orders", "cluster list"]
+
+
+def test_brokers_that_the_run_adds_count_in_check_mode_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They are not there yet; a run asks those that are."""
+    for check in (True, False):
+        answers = topic_at(4)
+        answers["cluster list"] = (0, '{"brokers": [{"broker": "a", "role": "master"}]}', "")
+        played = Played(answers, **{**TOPIC, "coming": ["b"]}, state="present")
+        played.check_mode = check
+        assert run("rmq_topic", played, monkeypatch)["changed"] is check
+        assert len(played.asked) == 3
 
 
 def test_a_topic_as_wanted_is_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:

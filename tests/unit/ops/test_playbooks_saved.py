@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -117,6 +118,30 @@ def test_check_mode_says_how_much_and_copies_nothing(
     result = backup(monkeypatch, data, tmp_path / "backup").result
     assert (result["changed"], result["manifest"]["end"]) == (True, END)
     assert not (tmp_path / "backup").exists()
+
+
+def test_check_mode_refuses_where_there_is_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the run would, although there is no folder yet."""
+    monkeypatch.setattr(Played, "__init__", as_check(Played.__init__))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1 << 20))
+    played = backup(monkeypatch, store(tmp_path / "data"), tmp_path / "none/deeper")
+    assert "has 1 MiB free, the copy needs 64 MiB" in played.result["msg"]
+
+
+def test_a_restore_is_foretold_without_the_backup_on_the_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its digest: changed on a bare host, refused where a store is, which stays."""
+    monkeypatch.setattr(Played, "__init__", as_check(Played.__init__))
+    wanted = {"folder": "", "owner": "x", "state": "restored", "digest": "d"}
+    fresh = tmp_path / "fresh"
+    fresh.mkdir()
+    assert run("rmq_restore", Played({}, **wanted, data=str(fresh)), monkeypatch)["changed"]
+    assert list(fresh.iterdir()) == []
+    there = str(store(tmp_path / "data"))
+    assert run("rmq_restore", Played({}, **wanted, data=there), monkeypatch)["failed"]
 
 
 def as_check(init: Any) -> Any:

@@ -4,6 +4,7 @@ import importlib
 import os
 import sys
 import types
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,11 @@ NAMESERVER = "broker-trio-nameserver.service"
 
 
 def host(address: str, *units: str, release: str = "1-a", **variables: Any) -> dict[str, Any]:
-    """A host as preflight read it."""
-    facts = {"units": dict.fromkeys(units, "active"), "release": release if units else ""}
+    """A host as preflight read it; brokers that run were told of 10.0.0.1 only."""
+    facts: dict[str, Any] = {"units": dict.fromkeys(units, "active")}
+    facts["release"] = release if units else ""
+    instances = [unit[unit.index("@") + 1 : -len(".service")] for unit in units if "@" in unit]
+    facts |= {"told": {each: ["10.0.0.1:9876"] for each in instances}, "late": [], "emptied": []}
     return {"ansible_host": address, "host_now": {"facts": facts}, **variables}
 
 
@@ -61,6 +65,38 @@ def test_a_nameserver_is_told_to_everybody() -> None:
     assert "add nameserver ns2; 3 hosts restarted one at a time" in plan
 
 
+def test_a_nameserver_whose_adding_was_cut_short_is_still_new() -> None:
+    """It runs; brokers were not told of it, or were told by a file that they did not begin with."""
+    hosts = cluster(("ns2", host("10.0.0.9", NAMESERVER)))
+    names = (["ns1", "ns2"], ["a0", "a1"])
+    assert f.added(hosts, *names)["nameservers"] == ["ns2"]
+    for member in ("a0", "a1"):
+        facts = hosts[member]["host_now"]["facts"]
+        facts["told"] = {each: ["10.0.0.1:9876", "10.0.0.9:9876"] for each in facts["told"]}
+    assert f.added(hosts, *names)["nameservers"] == []
+    hosts["a1"]["host_now"]["facts"]["late"] = ["broker-a-2"]
+    row = {"missing": ["no broker-a-1 at 10.0.0.3:10911"]}
+    hosts["ns1"]["scale_seen"] = {"seen": {"10.0.0.9:9876": row}}
+    assert f.added(hosts, *names)["nameservers"] == ["ns2"]
+    row["missing"] = []  # late by another change of its file
+    assert f.added(hosts, *names)["nameservers"] == []
+
+
+def test_site_names_scale_out_for_a_nameserver_that_brokers_do_not_know() -> None:
+    """Not on bare hosts, nor where everybody knows everybody."""
+    groups = {"nameservers": ["ns1", "ns2"], "brokers": ["a0", "a1"]}
+    hosts = cluster(("ns2", host("10.0.0.9")))
+    assert f.strange_nameservers(hosts, groups) == [
+        "ns2 is a nameserver that the running broker-a-1 does not know: scale_out.yml adds it"
+    ]
+    assert f.strange_nameservers(hosts, {**groups, "nameservers": ["ns1"]}) == []
+    for name in ("a0", "a1"):
+        hosts[name]["host_now"]["facts"]["units"] = {}
+    assert f.strange_nameservers(hosts, groups) == []
+    (first,) = [each for each in tree(PLAYBOOKS / "site.yml") if each["name"] == "Preflight"]
+    assert "bt_strange_nameservers" in first["vars"]["preflight_more"]
+
+
 def test_two_nameservers_at_once_are_refused() -> None:
     """Of one and two more, the two would be a majority that knows no pair."""
     more = (("ns2", host("10.0.0.9")), ("ns3", host("10.0.0.8")))
@@ -91,6 +127,95 @@ def test_topics_that_a_new_pair_lacks_are_named() -> None:
     assert said[0] == "clients find the brokers at their next look, 30 s at most"
     assert said[1].startswith("not on every broker: orders; broker-trio topic create NAME")
     assert "clients go on" in f.scale_said("", {"nameservers": ["ns2"], "brokers": []})[0]
+
+
+def test_a_restart_says_its_order() -> None:
+    """Nameservers, slaves, masters; those of the run only."""
+    groups = {
+        "nameservers": ["ns1"],
+        "brokers_restart_slave": ["a1"],
+        "brokers_restart_master": ["a0"],
+    }
+    plan = f.restart_plan(groups, ["a0", "a1", "ns1"])
+    assert plan == "plan: restart ns1, a1, a0, one at a time; a master hands over before"
+    assert f.restart_plan(groups, ["a1"]).startswith("plan: restart a1, one at a time")
+    tagged = f.restart_plan(groups, ["ns1", "a1"], ["restart_brokers"])
+    assert tagged.startswith("plan: restart a1, one at a time")
+
+
+def test_health_takes_no_silence_for_an_answer() -> None:
+    """Reasons of all that were asked; a host that was not reached, and a module that fell over."""
+    fine = {"missing": [], "role": "master"}
+    assert f.unwell([{"skipped": True}, {"results": [fine]}]) == []
+    assert f.unwell([{"results": [fine, {"missing": ["pair broker-a: x"]}]}]) == [
+        "pair broker-a: x"
+    ]
+    assert f.unwell([{"unreachable": True, "msg": "no route"}]) == ["cannot be asked: no route"]
+    assert f.unwell([{"failed": True, "msg": "MODULE FAILURE"}]) == [
+        "cannot be asked: MODULE FAILURE"
+    ]
+    for task in tree(PLAYBOOKS / "health.yml")[0]["tasks"][:2]:
+        assert task["check_mode"] is False
+
+
+def test_a_pair_that_was_found_empty_is_not_drained_again() -> None:
+    """Its note counts while a member is down; a pair that is not there has nothing, either."""
+    hosts = cluster()
+    members = f.inventory.all_instances(hosts, ["a0", "a1"])
+    assert not f.emptied(hosts, members)
+    first, second = (hosts[name]["host_now"]["facts"] for name in ("a0", "a1"))
+    second["emptied"] = ["broker-a-2"]
+    assert not f.emptied(hosts, members)  # both serve: somebody started them again
+    first["units"] = {}
+    assert f.emptied(hosts, members)
+    second["emptied"] = []
+    assert not f.emptied(hosts, members)  # it is down, and may hold anything
+    second["units"], first["told"], second["told"] = {}, {}, {}
+    assert f.emptied(hosts, members)
+
+
+def test_a_record_of_the_lost_is_known_by_its_nameservers() -> None:
+    """Then a restored store needs an order to own."""
+    told = '{"witnesses": {"ns1": {"record": %s}, "ns2": {"record": null}}}'
+    assert f.recorded(told % '{"epoch": [1, "e"]}')
+    assert not f.recorded(told % "null")
+    assert not f.recorded("")
+
+
+def test_what_brokers_were_told_is_read_from_their_files(tmp_path: Path) -> None:
+    """And who began with another file than is there now."""
+    module = plugin("library/rmq_host.py")
+    config = tmp_path / "broker-a-1.toml"
+    config.write_text('broker_name = "broker-a"\nnameservers = ["h:1", "i:2"]\n')
+    (tmp_path / "nameserver.toml").write_text('name = "ns1"\n')
+    assert module.told(f"{tmp_path}/*.toml") == {"broker-a-1": ["h:1", "i:2"]}
+    stamp = tmp_path / "started-broker-a-1"
+    stamp.write_text(f"release /opt/x/1\n{module.digest_of(str(config))}  {config}\n")
+    late = lambda: module.late(["broker-a-1", "broker-b-1"], f"{tmp_path}/started-%s")  # noqa: E731
+    assert late() == []
+    config.write_text("other\n")
+    assert late() == ["broker-a-1"]
+
+
+SERVING = {
+    "kind": "nameserver", "address": NS[0], "http": "", "broker_name": "", "pair": False,
+    "expect": "serving", "members": [], "timeout": 0, "advice": "scale_out.yml ends it",
+}  # fmt: skip
+
+
+def test_a_look_warns_of_what_a_run_would_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody changed anything that could make it true; the run itself ends with the advice."""
+    row = f'{{"nameservers": [{{"nameserver": "{NS[0]}", "missing": ["no broker-a-0 at h:1"]}}]}}'
+    for check in (True, False):
+        played = Played({"cluster nameservers": (0, row, "")}, **SERVING)
+        played.check_mode = check
+        result = run("rmq_state", played, monkeypatch)
+        assert result.get("failed", False) is not check
+        assert result["missing"] == [f"{NS[0]} shows no broker-a-0 at h:1"]
+        if check:
+            assert played.warned == [f"a run would wait for: {NS[0]} shows no broker-a-0 at h:1"]
+        else:
+            assert result["msg"].endswith("no broker-a-0 at h:1; scale_out.yml ends it")
 
 
 # -- write permission ----------------------------------------------------------------------------
@@ -267,13 +392,56 @@ def test_credentials_are_read_to_be_hidden(tmp_path: Path) -> None:
     assert support.secrets_in(str(tmp_path)) == ["a long secret of a pair"]
 
 
-def test_verbs_that_change_hosts_take_the_lock() -> None:
-    """Only what reads may run beside another run."""
-    text = (PLAYBOOKS / "callback_plugins/recap_json.py").read_text()
-    reading = text[text.index("READ_ONLY") :].split("}")[0]
-    verbs = ("scale_out", "decommission", "backup", "restore", "destroy")
-    assert [verb for verb in verbs if verb in reading] == []
-    assert "support_bundle.yml" in reading
+READING = {"preflight", "status", "health", "support_bundle"}
+
+
+class Exited(Exception):
+    """What a process would have ended with, and what it said."""
+
+
+@pytest.fixture
+def begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+    """A run of a playbook begins, on one inventory: its callback, which holds what it took."""
+    recap, said, all_begun = plugin("callback_plugins/recap_json.py"), list[str](), list[Any]()
+    monkeypatch.setattr(recap.tempfile, "gettempdir", lambda: str(tmp_path))
+
+    def ended(code: int) -> None:
+        raise Exited(code, said[-1])
+
+    monkeypatch.setattr(recap.os, "_exit", ended)
+
+    def begin(book: str, *, check: bool = False, inventory: str = "mine") -> Any:
+        options = types.SimpleNamespace(CLIARGS={"inventory": (inventory,), "check": check})
+        monkeypatch.setattr(recap, "context", options)
+        begun = recap.CallbackModule()
+        all_begun.append(begun)
+        begun._display = types.SimpleNamespace(error=said.append)
+        begun.v2_playbook_on_start(types.SimpleNamespace(_file_name=f"/x/{book}.yml"))
+        return begun
+
+    yield begin
+    for each in all_begun:
+        if each.lock is not None:
+            each.lock.close()
+
+
+@pytest.mark.parametrize("book", sorted(path.stem for path in PLAYBOOKS.glob("*.yml")))
+def test_one_run_at_a_time_changes_a_cluster(book: str, begins: Callable[..., Any]) -> None:
+    """Every verb but those that read; a look, and another cluster's run, are free."""
+    first = begins("site")
+    if book in READING:
+        assert begins(book).lock is None
+    else:
+        with pytest.raises(Exited) as told:
+            begins(book)
+        text = f"another run changes this cluster: process {os.getpid()}, site.yml"
+        assert told.value.args == (3, f"{text}; wait for its end")
+    assert begins(book, check=True).lock is None
+    other = begins(book, inventory="yours")
+    first.lock.close()
+    second = begins(book)
+    for each in (other, second):
+        assert (each.lock is None) == (book in READING)
 
 
 def test_modules_here_are_loaded_by_their_own_names() -> None:
