@@ -58,9 +58,9 @@ PAIRS = (
     ),
     Alert(
         "ReplicationPeerRefused", "pairs", "ticket", "2m",
-        "sum by (cluster, node_id, instance, reason) (increase(brokertrio_replication_refused_total[5m])) > 0",
+        "sum by (cluster, node_id, instance, reason) (increase(brokertrio_replication_refused_total[1m])) > 0",
         "Replicas of {{ $labels.node_id }} refuse each other: {{ $labels.reason }}",
-        "{{ $labels.instance }} refused, or was refused, {{ $value | humanize }} times in 5 minutes.",
+        "{{ $labels.instance }} refused, or was refused, {{ $value | humanize }} times in a minute.",
         *cases("5m", f'brokertrio_replication_refused_total{{{B},reason="key"}}', fires="0+1x40", silent="3x40"),
         "`key`: the key files differ. `cluster`, `version`: a wrong peer. `epoch`, `record`, `log`: a replica that must follow first.", "The pair has one copy while it lasts.",
         (PAIR, "`key`: put the same key file on both hosts and restart the slave.", "The log line `replication.refused` names the peer and the reason."), "", "bt-ha",
