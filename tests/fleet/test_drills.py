@@ -52,8 +52,7 @@ def drilled(fleet: Fleet, name: str, *words: str, **more: object) -> dict[str, A
     )
     (folder,) = set(keep.glob("*")) - before
     made = write_report(Path(folder))
-    load = os.getloadavg()[0]
-    figure(f"drill {name}", load_average=round(load), **{key: made[key] for key in FIGURES})
+    figure(f"drill {name}", **{key: made[key] for key in FIGURES})
     assert (made["verdict"], made["reasons"]) == ("pass", []), play.output[-3000:]
     assert made["lost"] == made["duplicated"] == made["out_of_order"] == 0
     assert (folder / "report.html").stat().st_size > 10_000
@@ -150,7 +149,8 @@ class Watched(Fleet):
 
     def firing(self) -> set[str]:
         """Alerts that a drill would be refused for."""
-        found = self.query('ALERTS{alertstate="firing",alertname!~"Watchdog|DrillProofOld"}')
+        wanted = 'alertstate="firing",severity!="info",alertname!~"Watchdog|DrillProofOld"'
+        found = self.query(f"ALERTS{{{wanted}}}")
         return {one["metric"]["alertname"] for one in found}
 
     def wait_until_calm(self) -> None:
@@ -199,7 +199,24 @@ def watched(
 SERVING: Final = frozenset(
     {"lose_nameserver", "lose_all_but_one", "lose_all_nameservers", "forget_nameserver"}
 )
-PAGES: Final[dict[str, frozenset[str]]] = {}
+DOWN: Final = frozenset({"BrokerMasterDown"})
+REFUSING: Final = frozenset({"SendsRefusedNoSlave", "PutsRefused", "SendErrorRatio"})
+PAGES: Final = {
+    "kill_master": DOWN,
+    "power_off": DOWN,
+    "isolate_master": DOWN,
+    "stall_master": DOWN,
+    "old_master_returns": DOWN,
+    "cut_pair": REFUSING,
+    "wrong_key": REFUSING,
+    "slave_behind": DOWN | REFUSING | {"BrokerCannotWrite"},
+    "disk_full": frozenset({"DiskRefusing", "PutsRefused", "SendErrorRatio"}),
+    "lose_all_but_one": frozenset({"NameserversAlmostGone"}),
+    "lose_all_nameservers": frozenset({"NameserversAlmostGone", "BrokerUnregisteredEverywhere"}),
+}
+"""Pages that the fault is right to raise, if it lasts long enough; any other is a false one."""
+MUST_PAGE: Final = {"lose_all_nameservers": "NameserversAlmostGone"}
+"""Seen within the drill even on an idle machine: its `for` is shorter than the fault."""
 ORDER: Final = (
     "kill_master", "lose_nameserver", "disk_full", "isolate_master", "lose_all_but_one",
     "rolling_restart", "cut_pair", "lose_all_nameservers", "slow_disk", "power_off",
@@ -230,6 +247,10 @@ def test_every_drill_passes_on_hosts(watched: Watched, name: str) -> None:
     figure(f"alerts of {name}", fired=made["alerts"])
     pages = {alert for alert, severity in fired.items() if severity == "page"}
     assert pages <= PAGES.get(name, frozenset()), fired
+    if name in MUST_PAGE:
+        assert MUST_PAGE[name] in pages, fired
+        told = [alert["at_ms"] for alert in made["alerts"] if alert["name"] == MUST_PAGE[name]]
+        assert min(told) > made["moments"][0]["at_ms"], "it fired before the fault"
     if name in SERVING:
         assert made["failed"] == made["unknown"] == 0
     assert left(watched) == []

@@ -54,7 +54,7 @@ async def before(cluster: Cluster, drill: Drill, asked: Asked) -> tuple[Run, lis
         raise NobodyReached(f"no replica of {pair} answers", "broker-trio pair status " + pair)
     replicas = {f"{pair}/{status.replica_id}": status for status in view.replicas.values()}
     shown, name = await nameservers_of(cluster, asked.nameservers, pair)
-    alerts = await alerts_of(asked.prometheus)
+    alerts = await alerts_of(asked.prometheus, name)
     seen = Seen(
         cluster=name, replicas=replicas, nameservers=shown,
         forgot=[address for address, status in view.witnesses.items() if status.forgot],
@@ -67,14 +67,17 @@ async def before(cluster: Cluster, drill: Drill, asked: Asked) -> tuple[Run, lis
     return await run_of(cluster, drill, asked, seen, guards), guards
 
 
-async def alerts_of(prometheus: str) -> list[str] | None:
-    """What fires now. Raises `NobodyReached` where a Prometheus was given and says nothing."""
+async def alerts_of(prometheus: str, cluster: str) -> list[str] | None:
+    """What fires now and asks somebody to act, by name.
+
+    Raises `NobodyReached` where a Prometheus was given and says nothing.
+    """
     if not prometheus:
         return None
-    told = await firing(prometheus)
+    told = await firing(prometheus, cluster)
     if told is None:
         raise NobodyReached(f"Prometheus at {prometheus} does not tell its alerts")
-    return sorted(set(told) - OWN)
+    return sorted(name for name in told.keys() - OWN if told[name] != "info")
 
 
 async def only_pair(cluster: Cluster) -> str:

@@ -232,7 +232,7 @@ class Observer:
     async def _watch_alerts(self) -> None:
         known: dict[str, str] = {}
         while True:
-            now = await firing(self._prometheus)
+            now = await firing(self._prometheus, self.run.cluster)
             if now is not None:
                 at_ms = self.clock.wall_ms()
                 for name in now.keys() - known.keys():

@@ -17,12 +17,15 @@ TIMEOUT_S: Final = 5.0
 ANSWER_BYTES_MAX: Final = 8 << 20
 
 
-async def firing(prometheus: str) -> dict[str, str] | None:
-    """Alerts that fire now, with their severity; None where there is no usable answer."""
-    return await trio.to_thread.run_sync(_firing, prometheus)
+async def firing(prometheus: str, cluster: str) -> dict[str, str] | None:
+    """Alerts of this cluster, or of none, that fire now, with their severity.
+
+    None where there is no usable answer.
+    """
+    return await trio.to_thread.run_sync(_firing, prometheus, cluster)
 
 
-def _firing(prometheus: str) -> dict[str, str] | None:
+def _firing(prometheus: str, cluster: str) -> dict[str, str] | None:
     url = f"{prometheus.rstrip('/')}/api/v1/alerts"
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:  # noqa: S310
@@ -30,7 +33,8 @@ def _firing(prometheus: str) -> dict[str, str] | None:
         found = [one["labels"] for one in tree["data"]["alerts"] if one["state"] == "firing"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return {labels["alertname"]: labels.get("severity", "") for labels in found}
+    ours = (labels for labels in found if labels.get("cluster", cluster) == cluster)
+    return {labels["alertname"]: labels.get("severity", "") for labels in ours}
 
 
 def annotate(grafana: str, token_file: Path, body: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -14,9 +15,10 @@ import trio.testing
 from click.testing import CliRunner
 
 from broker_trio.cli.drill import folders, laptop
+from broker_trio.cli.drill.before import alerts_of
 from broker_trio.cli.drill.reading import EMPTY, Looker
-from broker_trio.cli.drill.web import annotate
-from broker_trio.cli.failures import Failure
+from broker_trio.cli.drill.web import annotate, firing
+from broker_trio.cli.failures import Failure, NobodyReached
 from broker_trio.cli.main import cli
 from broker_trio.client.errors import NoAnswer
 from broker_trio.ops.drill.catalogue import DRILLS
@@ -110,6 +112,28 @@ def test_an_annotation_is_left_with_the_token_of_the_file(tmp_path: Path) -> Non
         assert len(grafana.taken) == 1
     with pytest.raises(Failure, match="does not answer"):
         annotate(grafana.address, tmp_path / "token", body)
+
+
+def alert(name: str, severity: str, **labels: str) -> dict[str, Any]:
+    return {"state": "firing", "labels": {"alertname": name, "severity": severity, **labels}}
+
+
+async def test_alerts_of_this_cluster_that_ask_somebody_to_act_are_a_guards_fact() -> None:
+    """Neither those of another cluster, nor what is said for information, nor our own age."""
+    told = [
+        alert("BrokerMasterDown", "page", cluster="c1"), alert("HostDown", "ticket"),
+        alert("PairDegraded", "ticket", cluster="c2"), alert("DrillProofOld", "ticket"),
+        alert("InsecureListen", "info", cluster="c1"),
+        alert("DiskFullSoon", "page") | {"state": "pending"},
+    ]  # fmt: skip
+    with serving(alerts=told) as web:
+        assert await alerts_of(web.address, "c1") == ["BrokerMasterDown", "HostDown"]
+        assert (await firing(web.address, "c1") or {}).keys() == {
+            "BrokerMasterDown", "HostDown", "DrillProofOld", "InsecureListen",
+        }  # fmt: skip
+    assert await alerts_of("", "c1") is None
+    with pytest.raises(NobodyReached, match="does not tell its alerts"):
+        await alerts_of("http://127.0.0.1:1", "c1")
 
 
 class Queue:

@@ -1,9 +1,12 @@
-"""A stand-in for Grafana on loopback: takes annotations as it does, of who has the token."""
+"""A stand-in on loopback for what a drill talks to beside the cluster.
+
+Grafana takes annotations of who has the token; Prometheus tells alerts.
+"""
 
 import http.server
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
@@ -20,7 +23,7 @@ class Grafana:
 
 
 @contextmanager
-def serving() -> Iterator[Grafana]:
+def serving(alerts: Sequence[dict[str, Any]] = ()) -> Iterator[Grafana]:
     """While the block runs."""
 
     class Door(http.server.BaseHTTPRequestHandler):
@@ -37,6 +40,11 @@ def serving() -> Iterator[Grafana]:
                 self.grafana.taken.append(json.loads(body))
             self.send_response(200 if known and right else 401 if known else 404)
             self.end_headers()
+
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/api/v1/alerts" else 404)
+            self.end_headers()
+            self.wfile.write(json.dumps({"data": {"alerts": list(alerts)}}).encode())
 
         def log_message(self, *_: object) -> None:
             """Quiet."""
