@@ -144,7 +144,10 @@ def plan_force(view: View, target: Status, risk: Risk, *, fenced_host: str = "")
     steps = [Step(text, target.address, order, "owner", 1)]
     higher = _higher(view, target)
     loss = f"everything that {label(target)} lacks" + (f": {higher}" if higher else "")
-    return _plan("promote", view, target, guards, steps, loss=loss, notes=notes)
+    kept = kept_of(target)
+    stuck = any(kept_of(one).promised > kept.promised for one in view.replicas.values())
+    already = not stuck and target.state in LEADING and len(kept.settled.members) == 1
+    return _plan("promote", view, target, guards, steps, loss=loss, notes=notes, already=already)
 
 
 def plan_degrade(view: View, target: Status) -> Plan:
@@ -226,12 +229,18 @@ def plan_switchover(view: View, source: Status, target: Status) -> Plan:
 
 def plan_fence(view: View, target: Status, *, fenced: bool) -> Plan:
     """Own nothing, or again: removes abilities only, so it has no guard."""
+    rejoin = f"broker-trio pair rejoin {label(target)}"
+    notes = [f"until {rejoin}, over restarts too"] if fenced else []
+    if fenced and target is view.owner:
+        notes.append(
+            f"it is the master: nobody writes {view.broker_name} until another is promoted"
+        )
     verb: Verb = "fence" if fenced else "rejoin"
     text = f"{label(target)} owns nothing until it rejoins" if fenced else "it may own again"
     order = Order(broker_name=view.broker_name, verb=verb)
     steps = [Step(text, target.address, order, "fenced" if fenced else "")]
     already = kept_of(target).fenced is fenced
-    return _plan(verb, view, target, [], steps, already=already)
+    return _plan(verb, view, target, [], steps, notes=notes, already=already)
 
 
 def _step(
@@ -255,6 +264,8 @@ def _plan(
 ) -> Plan:
     """A plan that has no steps where a guard refuses or nothing is left to do."""
     idle = already or not all(guard.ok for guard in guards)
+    if guards and kept_of(target).fenced:
+        next_ = f"broker-trio pair rejoin {label(target)}"
     return Plan(
         command=command,
         broker_name=view.broker_name,

@@ -4,6 +4,7 @@ ok        both copies are there                     promote   somebody may own, 
 wait      it mends itself, or somebody must come    finish    a command ended half way
 degrade   the slave is gone, writes are refused     restore   one copy counts, start the other
 adopt     too many nameservers forgot               loss      only with accepted loss
+rejoin    a fence is all that is in the way
 """
 
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from broker_trio.broker.replication.view import (
     against_promoting,
     kept_of,
     label,
+    not_fenced,
     rank,
     witnesses_reached,
 )
@@ -20,7 +22,7 @@ from broker_trio.model.pair import Status, majority, meets_floor
 
 
 class Instruction(NamedTuple):
-    """What to do now: ok, wait, finish, promote, restore, degrade, adopt, loss; and why."""
+    """What to do now: ok, wait, finish, promote, restore, degrade, adopt, rejoin, loss; and why."""
 
     verb: str
     text: str
@@ -73,7 +75,12 @@ def _with_two(view: View, owner: Status) -> Instruction:
             text = f"{label(status)} follows and does not count yet: {status.state}"
             return Instruction("wait", text)
     if owner.follower and (owner.level or settled.min == 1):
-        return Instruction("ok", f"{label(owner)} is the master, both copies are there")
+        text = f"{label(owner)} is the master, both copies are there"
+        for status in view.replicas.values():
+            if kept_of(status).fenced:
+                text += f"; {label(status)} is fenced and cannot take over"
+                return Instruction("ok", text, f"broker-trio pair rejoin {label(status)}")
+        return Instruction("ok", text)
     text = f"{label(owner)} has no level slave"
     if settled.min == 1:
         return Instruction("wait", f"{text}; it goes on with one copy")
@@ -134,6 +141,10 @@ def _without_owner(view: View) -> Instruction:
         if not against_promoting(view, status):
             command = f"broker-trio promote {label(status)}"
             return Instruction("promote", f"{label(status)} holds everything acknowledged", command)
+    for status in view.replicas.values():
+        if against_promoting(view, status) == [not_fenced(status).name]:
+            text = f"{label(status)} holds everything acknowledged, and is fenced"
+            return Instruction("rejoin", text, f"broker-trio pair rejoin {label(status)}")
     if too_many_forgot(view):
         return _adopt(view)
     if not witnesses_reached(view).ok:

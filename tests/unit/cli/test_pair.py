@@ -8,6 +8,7 @@ from click.testing import CliRunner, Result
 from broker_trio.broker.replication.machine import Machine, Timing, Wish
 from broker_trio.cli.access import Outgoing
 from broker_trio.cli.main import cli
+from broker_trio.cli.pair import reach
 from broker_trio.model.codes import RequestCode, ResponseCode
 from broker_trio.model.errors import Refused
 from broker_trio.model.pair import NO_EPOCH, Epoch, Kept, Lag, Record, Status
@@ -138,9 +139,11 @@ def pair() -> FakePair:
 
 
 @pytest.fixture
-def run(pair: FakePair):
+def run(pair: FakePair, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(reach, "STATUS_S_MAX", 60.0)  # real seconds of a machine that is busy
+
     def invoke(*words: str, stdin: str | None = None) -> Result:
-        words = (*words, "-n", ";".join(NAMESERVERS))
+        words = (*words, "-n", ";".join(NAMESERVERS), "--timeout", "60")
         context = Outgoing(pair.connect)
         return CliRunner().invoke(
             cli, list(words), input=stdin, obj=context, env={"COLUMNS": "200"}

@@ -33,7 +33,9 @@ async def test_each_order_is_a_line_before_and_after(
         for one in logs:
             if one["event"] == "pair.order":
                 assert one["peer"] == "10.9.9.9:1"
-                assert ("the old disk is gone" in one["risk"]) == (case.name == "accept-loss")
+                assert ("the old disk is gone" in one["risk"]) == (
+                    case.name in {"accept-loss", "fenced-host"}
+                )
 
 
 async def test_a_refused_order_is_a_line_too(autojump_clock: trio.abc.Clock) -> None:

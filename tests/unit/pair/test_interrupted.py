@@ -48,6 +48,12 @@ async def master_gone(found: Pair) -> None:
     found.a.kill()
 
 
+async def all_gone(found: Pair) -> None:
+    """The master's host, and two of three nameservers."""
+    await master_gone(found)
+    found.cluster.down |= {"ns0:9876", "ns1:9876"}
+
+
 async def slave_gone(found: Pair) -> None:
     found.b.kill()
 
@@ -75,6 +81,9 @@ CASES = (
          2, lambda found: owns(found, "b", 1)),
     Case("accept-loss", master_gone,
          lambda found, view: commands.plan_force(view, of(view, found.b), RISK),
+         1, lambda found: owns(found, "b", 1)),
+    Case("fenced-host", all_gone,
+         lambda found, view: commands.plan_force(view, of(view, found.b), RISK, fenced_host="a"),
          1, lambda found: owns(found, "b", 1)),
     Case("degrade", slave_gone,
          lambda found, view: commands.plan_degrade(view, of(view, found.a)),
