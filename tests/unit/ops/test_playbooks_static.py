@@ -161,6 +161,24 @@ def test_units_are_hardened(unit: str, tmp_path: Path) -> None:
     assert verified.returncode == 0, verified.stderr
 
 
+LIMITS = ("LimitNOFILE", "OOMScoreAdjust", "RestartPreventExitStatus")
+
+
+def test_every_limit_has_its_reason() -> None:
+    """Of units in a comment above it, of the kernel's settings in the inventory's reference."""
+    for name in (
+        "nameserver/templates/broker-trio-nameserver",
+        "broker/templates/broker-trio-broker@",
+    ):
+        lines = (PLAYBOOKS / f"roles/{name}.service.j2").read_text().split("\n")
+        for limit in LIMITS:
+            (number,) = (n for n, line in enumerate(lines) if line.startswith(f"{limit}="))
+            assert lines[number - 1].startswith("# "), limit
+    options = tree(PLAYBOOKS / "roles/base/meta/argument_specs.yml")["argument_specs"]["main"]
+    reasons = options["options"]["base_sysctl"]["description"]
+    assert {"backlogs", "swapped"} <= set(re.findall(r"\w+", reasons))
+
+
 def test_programs_log_json_and_get_secrets_from_systemd() -> None:
     """The journal gets JSON; a pair's key comes by LoadCredential and by no other way."""
     for role in ("nameserver", "broker"):
