@@ -76,13 +76,13 @@ class NameserverApp:
         self.server = RemotingServer(
             network, self.dispatcher, config.remoting, on_close=self._connection_closed
         )
-        self._loop_lag = LoopLag()
+        self.lag = LoopLag()
         self._source = NameserverSource(
             clock,
             self.table,
             self.stats,
             self.server.stats,
-            self._loop_lag,
+            self.lag,
             insecure=config.allow_insecure_listen,
             witnessing=self.witnessing,
         )
@@ -105,7 +105,7 @@ class NameserverApp:
         self.witnessing.load()
         client = RemotingClient(through(self._network))
         async with client, trio.open_nursery() as services:
-            await services.start(self._loop_lag.run)
+            await services.start(self.lag.run)
             services.start_soon(self.witnessing.run, client)
             services.start_soon(self._expire)
             async with trio.open_nursery() as doors:

@@ -164,7 +164,11 @@ class _NoInput:
 
     def get_events(self, timeout: float) -> Any:
         self._rounds += 1
-        return [] if self._rounds % IO_EVERY else self._io.get_events(timeout)
+        return () if self._rounds % IO_EVERY else self._io.get_events(timeout)
+
+    def process_events(self, events: Any) -> None:
+        if events:
+            self._io.process_events(events)
 
 
 def without_io() -> None:

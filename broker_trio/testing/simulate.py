@@ -94,7 +94,7 @@ async def _run(seed: int, scenario: Callable[[World], Awaitable[T]]) -> SimResul
             nursery.cancel_scope.cancel()
     except BaseExceptionGroup as error:
         assert world is not None
-        last = "\n  ".join(list(world.tail)[-SHOWN_EVENTS:])
+        last = "\n  ".join(map(repr, list(world.tail)[-SHOWN_EVENTS:]))
         note = f"seed {seed}, {trio.current_time():.6f} s, last events:\n  {last}"
         if world.struck:
             faults = "\n  ".join(told(one) for one in world.struck[-SHOWN_EVENTS:])

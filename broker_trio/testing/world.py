@@ -59,13 +59,14 @@ class World:
     def __init__(self, seed: int, nursery: trio.Nursery) -> None:
         self.seed, self.nursery = seed, nursery
         self.events = 0
-        self.tail: deque[str] = deque(maxlen=TAIL_MAX)
+        self.tail: deque[tuple[object, ...]] = deque(maxlen=TAIL_MAX)
         self.nodes: dict[str, Node] = {}
         self.struck: list[Struck] = []
         self.cells: Cells | None = None  # which cells of the promises this run reaches
         self.calm = False  # from now on ends and kills belong to the judging
         self.network = SimNetwork(self.rng("network"), trace=self._of_network)
-        self._trace = hashlib.sha256()
+        self._trace, self._digested = hashlib.sha256(), 0
+        self._now = trio.lowlevel.current_clock().current_time
 
     def rng(self, name: str) -> Entropy:
         """A stream of chance for one purpose; the same name gives the same stream again."""
@@ -73,10 +74,16 @@ class World:
 
     def log(self, *what: object) -> None:
         """Add an event to the trace: plain values only."""
-        event = repr((round(trio.current_time(), 9), *what))
-        self._trace.update(event.encode())
-        self.tail.append(event)
+        self.tail.append((self._now(), *what))
         self.events += 1
+        if self.events % TAIL_MAX == 0:
+            self._digest()
+
+    def _digest(self) -> None:
+        """Feed the hash with what it does not know; all of it is still in the tail."""
+        new = self.events - self._digested
+        self._trace.update(repr(list(self.tail)[-new:] if new else []).encode())
+        self._digested = self.events
 
     def strike(self, what: str, where: str) -> None:
         """Write down a fault that begins or hits now; what is told twice at once is one."""
@@ -112,6 +119,7 @@ class World:
 
     @property
     def trace(self) -> str:
+        self._digest()
         return self._trace.hexdigest()
 
     def node(

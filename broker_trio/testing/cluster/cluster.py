@@ -111,6 +111,8 @@ class Cluster:
         await self._serve(node, app)
 
     async def _serve(self, node: Node, app: BrokerApp | NameserverApp) -> None:
+        if isinstance(app, NameserverApp):
+            app.lag.interval_s = LAG_S
         async with trio.open_nursery() as nursery:
             await nursery.start(app.run, node.stopping)
             if isinstance(app, BrokerApp):

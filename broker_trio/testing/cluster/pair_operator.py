@@ -37,7 +37,7 @@ from broker_trio.wire.command import Command, Serialize
 HOST: Final = "operator"
 ASK_S: Final = 2.0
 ORDER_S: Final = 15.0
-POLL_S: Final = 0.05
+POLL_S: Final = 0.2  # each time on a connection of its own
 RISK: Final = Risk("simulated", "nobody else is left", 1)
 
 T = TypeVar("T", bound=msgspec.Struct)
