@@ -7,8 +7,9 @@ import trio
 
 from broker_trio.store.store import Draft, Store
 from broker_trio.testing.cluster.cluster import SMALL, Cluster
-from broker_trio.testing.scenarios.catalogue import silence
+from broker_trio.testing.scenarios.catalogue import run, silence
 from broker_trio.testing.sim_clock import SimClock
+from broker_trio.testing.sim_device import SimDevice
 from broker_trio.testing.sim_disk import SimDisk
 from broker_trio.testing.simulate import simulate
 from broker_trio.testing.world import World
@@ -63,3 +64,44 @@ def test_nameserver_knows_all_within_30_s_of_its_power_loss(seed: int) -> None:
 
     with silence():
         simulate(seed, scenario)
+
+
+def slowest() -> int:
+    """A seed of `overload` whose disk is the slowest, is flushed behind, and loses its power."""
+    for seed in range(1_000):
+        faults, closing = random.Random(f"{seed}/faults"), random.Random(f"{seed}/closing")
+        sync, slow = faults.random() < 0.5, faults.choice((100.0, 300.0))
+        if not sync and slow == 300.0 and closing.choice(("power", "kill", "stop")) == "power":
+            return seed
+    raise AssertionError("no seed draws that")
+
+
+def test_power_does_not_go_within_an_fsync_that_began_on_a_slow_disk(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """overload, seed 15: its disk was 300 times slower, and an fsync that began then went on for
+    seconds after it was well again. The scenario cut the power in the middle of it, and took
+    messages for lost that nobody had promised: it waits for such an fsync."""
+    wait, crash = SimDevice.wait, SimDevice.crash
+    slow: list[float] = []  # the waits of a slow disk that are not over
+    at_power_loss: list[int] = []
+
+    async def waits(self: SimDevice, bounds_s: tuple[float, float]) -> None:
+        if self.slow == 1.0:
+            return await wait(self, bounds_s)
+        slow.append(self.slow)
+        try:
+            await wait(self, (max(bounds_s), max(bounds_s)))
+        finally:
+            slow.pop()
+
+    def crashes(self: SimDevice, *, power: bool) -> None:
+        if power and self.up:
+            at_power_loss.append(len(slow))
+        crash(self, power=power)
+
+    monkeypatch.setattr(SimDevice, "wait", waits)
+    monkeypatch.setattr(SimDevice, "crash", crashes)
+    run("overload", slowest())
+    assert at_power_loss
+    assert not any(at_power_loss)

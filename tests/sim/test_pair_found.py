@@ -206,3 +206,45 @@ def test_a_promoted_master_knows_the_topics_of_its_log() -> None:
     messages and not the topic, so nobody found them; and the old one dropped its queues for it."""
     with silence():
         simulate(1, promoted_without_a_topic)
+
+
+async def two_that_exclude_each_other(world: World) -> None:
+    """Only nameservers: one holds a lone owner's record, one a proposal that lacks what it has."""
+    pair = Pair(world, MODES[1])
+    for name in pair.nameserver_names:
+        pair.begin(name)
+        await pair.ready(name)
+    lone = Epoch(3, A)
+    degraded = Record(epoch=lone, members=(A,), min=1, floor=lone, prev=FIRST, start=9)
+    behind = Record(epoch=Epoch(4, B), members=(A, B), min=2, floor=FIRST, prev=FIRST, start=5)
+    above = msgspec.structs.replace(degraded, epoch=Epoch(5, A), floor=Epoch(5, A), prev=lone)
+    await told(world, degraded, "ns0", "ns2")
+    await told(world, behind, "ns1")
+    pair.kill("ns2", power=True)
+    await pair.node("ns2").stopped()
+    pair.node("ns2").disk.put_in(None)
+    await pair.up("ns2")
+    await trio.sleep(20.0)
+    witness = pair.nameserver_apps["ns2"].witnessing.witness
+    assert witness.forgot, f"it took {witness.record(NAME)}"
+    await told(world, above, "ns0", "ns1")
+    await trio.sleep(5.0)
+    assert witness.owner(NAME) == A
+
+
+async def told(world: World, record: Record, *names: str) -> None:
+    """These nameservers have taken the record."""
+    body = bodies.encode(bodies.Telling(broker_name=NAME, record=record))
+    command = Command(RequestCode.PAIR_RECORD, body=body, serialize=Serialize.CBOR)
+    async with RemotingClient(through(world.network.host("operator"))) as client:
+        for name in names:
+            answer = await client.call(f"{name}:{NAMESERVER_PORT}", command)
+            assert bodies.decode(answer.body, bodies.Verdict).yes
+
+
+def test_a_nameserver_that_forgot_does_not_choose_between_two_owners() -> None:
+    """pair_rules, seed 5: a degraded master had two of three nameservers, of which one lost its
+    disk. It read the master's record and a higher one of the slave, proposed before, took the
+    higher one and gave the slave a majority: a second owner, without the messages of the first."""
+    with silence():
+        simulate(1, two_that_exclude_each_other)
