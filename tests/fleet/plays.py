@@ -236,7 +236,8 @@ class Ledger:
         assert done.stdout, done.stderr
         report: dict[str, Any] = json.loads(done.stdout)
         kept = (
-            "verdict", "attempts", "acknowledged", "failed", "unknown", "repeated", "rto_s", "causes",
+            "verdict", "attempts", "acknowledged", "failed", "unknown", "repeated", "rto_s",
+            "causes",
         )  # fmt: skip
         told = {key: report[key] for key in kept}
         told |= {key: report[key]["count"] for key in ("lost", "duplicated")}
