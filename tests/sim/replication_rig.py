@@ -116,6 +116,9 @@ class ScriptedRole:
         assert offset >= self.confirmed
         self.confirmed = offset
 
+    async def durable(self) -> None:
+        """All of it always is."""
+
     async def take(self, record: bytes) -> str:
         await trio.sleep(0.001)
         truth = msgspec.json.decode(record, type=Truth)

@@ -266,6 +266,10 @@ class Replica:
             return f"epoch {self.epoch} was promised meanwhile"
         return why
 
+    async def durable(self) -> None:
+        """What was decided before is on disk. Raises `Refused`, `StoreFailed`."""
+        await self.save()
+
     async def cut(self, physical_end: int) -> None:
         """The log was cut there."""
         self.machine.cut(physical_end)

@@ -107,6 +107,10 @@ class Role(Protocol):
 
     # -- as slave: what the master said, how far we are ------------------------------------------
 
+    async def durable(self) -> None:
+        """Return once what `settled` and `epoch` say is on disk. Raises `Refused`: a full disk."""
+        ...
+
     async def take(self, record: bytes) -> str:
         """Rule 1 with the owner's record; the reason where it was not taken, else empty."""
         ...
@@ -172,6 +176,9 @@ class Lone:
 
     def confirm(self, offset: int) -> None:
         """One copy is all."""
+
+    async def durable(self) -> None:
+        raise AssertionError("a broker without a pair follows nobody")
 
     async def take(self, record: bytes) -> str:
         return "this broker has no pair"
