@@ -4,7 +4,9 @@
     watched   a pair, three nameservers, a monitor: all fifteen, with a real Prometheus (slow)
 
 Each leaves the cluster whole. BROKER_TRIO_DRILL_LAB names a lab of `broker-trio lab up` with these
-hosts that `site.yml` was run on already: the slow ones then take it as it is, and leave it.
+hosts that `site.yml` was run on already: the slow ones then take it as it is, and leave it. On a
+machine so busy that alerts on latency fire all the time, BROKER_TRIO_DRILL_BUSY=1 leaves Prometheus
+out of the drills.
 """
 
 import json
@@ -35,6 +37,7 @@ CLUSTER: Final = "lab"
 KEPT: Final = "/var/lib/broker-trio-drills"
 WANTED: Final = Counts(pairs=1, nameservers=3, monitors=1)
 CALM_S: Final = 1_200.0  # an alert on starts looks back a quarter of an hour
+BUSY: Final = bool(os.environ.get("BROKER_TRIO_DRILL_BUSY"))
 QUIET_S: Final = float(os.environ.get("BROKER_TRIO_QUIET_S", "180"))
 FIGURES: Final = (
     "verdict", "rto_s", "after_heal_s", "gap_s", "acknowledged", "lost", "duplicated", "failed",
@@ -234,8 +237,10 @@ def test_the_order_has_every_drill() -> None:
 @pytest.mark.parametrize("name", ORDER)
 def test_every_drill_passes_on_hosts(watched: Watched, name: str) -> None:
     """Verdict, losses and goals by the drill's own row; healed; alerts on record, none else."""
-    watched.wait_until_calm()
-    more: dict[str, object] = {"drill_prometheus": watched.prometheus}
+    more: dict[str, object] = {}
+    if not BUSY:
+        watched.wait_until_calm()
+        more["drill_prometheus"] = watched.prometheus
     if name == "power_off":
         lab = ["env", f"PYTHONPATH={ROOT}", *PROGRAM, "lab", "poweron", "--lab", watched.lab.name]
         more["drill_poweron_command"] = shlex.join(lab)
@@ -247,7 +252,7 @@ def test_every_drill_passes_on_hosts(watched: Watched, name: str) -> None:
     figure(f"alerts of {name}", fired=made["alerts"])
     pages = {alert for alert, severity in fired.items() if severity == "page"}
     assert pages <= PAGES.get(name, frozenset()), fired
-    if name in MUST_PAGE:
+    if name in MUST_PAGE and not BUSY:
         assert MUST_PAGE[name] in pages, fired
         told = [alert["at_ms"] for alert in made["alerts"] if alert["name"] == MUST_PAGE[name]]
         assert min(told) > made["moments"][0]["at_ms"], "it fired before the fault"
@@ -257,17 +262,25 @@ def test_every_drill_passes_on_hosts(watched: Watched, name: str) -> None:
 
 
 @pytest.mark.slow
-def test_proofs_come_to_prometheus(watched: Watched) -> None:
-    """When each drill passed the last time, its RTO and RPO, by the node exporter of ns1's host."""
-    made = drilled(watched, "lose_nameserver")
+def test_a_proof_comes_to_prometheus_and_over_grafanas_dashboards(watched: Watched) -> None:
+    """When the drill passed, its RTO and RPO, by the node exporter of ns1's host.
+
+    And an annotation, left by the controller with the token of the inventory, which nobody prints.
+    """
+    with serving() as grafana:
+        made = drilled(
+            watched, "lose_nameserver", drill_grafana=grafana.address, drill_grafana_token=TOKEN
+        )
+        assert grafana.taken == [made["annotation"]]
+    assert TOKEN not in made["output"]
 
     def told() -> float:
         name = "brokertrio_drill_last_success_timestamp_seconds"
         found = watched.query(f'{name}{{cluster="{CLUSTER}",drill="lose_nameserver"}}')
         return float(found[0]["value"][1]) if found else 0.0
 
-    begun = made["run"]["begun_ms"] / 1_000
-    wait_until(lambda: told() >= begun - 0.001, "the proof at Prometheus", 180)
+    begun_s = made["run"]["begun_ms"] / 1_000
+    wait_until(lambda: told() >= begun_s - 0.001, "the proof at Prometheus", 180)
     for name in ("rto_seconds", "rpo_messages"):
         found = watched.query(f'brokertrio_drill_{name}{{drill="lose_nameserver"}}')
         assert [one["value"][1] for one in found] == ["0"], name
@@ -290,17 +303,6 @@ def test_a_firing_alert_refuses_a_drill(watched: Watched) -> None:
         watched.lab.execute("ns3", "systemctl", "start", "broker-trio-nameserver")
     watched.wait_until_whole()
     assert left(watched) == []
-
-
-@pytest.mark.slow
-def test_an_annotation_is_left_at_grafana(watched: Watched) -> None:
-    """By the controller, with the token of the inventory, which nobody prints."""
-    with serving() as grafana:
-        made = drilled(
-            watched, "lose_nameserver", drill_grafana=grafana.address, drill_grafana_token=TOKEN
-        )
-        assert grafana.taken == [made["annotation"]]
-    assert TOKEN not in made["output"]
 
 
 def begun(fleet: Watched, book: str, **more: object) -> tuple["subprocess.Popen[bytes]", Path, str]:

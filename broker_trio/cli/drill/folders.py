@@ -81,7 +81,7 @@ def write_report(folder: Path) -> dict[str, Any]:
     changes = compare(last_before(folder, found.run), made)
     series = None
     if fault is not None:
-        series = series_of(found.run, found.samples, found.evidence, fault)
+        series = series_of(found.run, found.samples, found.evidence, fault, found.alerts)
     replace(folder / "report.json", json.dumps(made, indent=1) + "\n")
     replace(folder / "report.md", markdown(found.run, outcome, changes))
     replace(folder / "report.html", page(found.run, outcome, series, changes))

@@ -230,10 +230,12 @@ class Observer:
             await trio.sleep(LOOK_S)
 
     async def _watch_alerts(self) -> None:
-        known: dict[str, str] = {}
+        known: dict[str, str] | None = None  # what fired before is no news of the drill
         while True:
             now = await firing(self._prometheus, self.run.cluster)
-            if now is not None:
+            if known is None:
+                known = now
+            elif now is not None:
                 at_ms = self.clock.wall_ms()
                 for name in now.keys() - known.keys():
                     self._alerts.add(Alert(at_ms=at_ms, name=name, severity=now[name], firing=True))

@@ -25,6 +25,7 @@ LABEL_APART: Final = 24.0
 STATES: Final = (
     ("owner", "owner"), ("slave", "slave"), ("silent", "silent"), ("shows no", "bad"),
     ("shows", "shows"), ("forgot", "bad"), ("catching", "learn"), ("read", "owner"),
+    ("fires", "bad"),
 )  # fmt: skip
 
 

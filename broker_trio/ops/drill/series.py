@@ -8,18 +8,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from broker_trio.ops.drill.records import READER, SILENT, Run, Sample
+from broker_trio.ops.drill.records import READER, SILENT, Alert, Run, Sample
 from broker_trio.ops.ledger.evidence import Evidence
 
 BUCKETS_MAX: Final = 240
 WIDTHS: Final = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 CAUSES_MAX: Final = 4  # the others are drawn together
+ALERTS_MAX: Final = 12
+FIRING: Final = "fires"
 
 
 @dataclass(slots=True)
 class Band:
-    """One replica, nameserver, or the reader: what it said, from when to when (seconds since the
-    fault)."""
+    """One replica, nameserver, the reader, or an alert: what it said, from when to when (seconds
+    since the fault)."""
 
     who: str
     spans: list[tuple[float, float, str]] = field(default_factory=list)
@@ -39,7 +41,10 @@ class Series:
     bands: list[Band]
 
 
-def series_of(run: Run, samples: Sequence[Sample], evidence: Evidence, fault_ms: int) -> Series:
+def series_of(
+    run: Run, samples: Sequence[Sample], evidence: Evidence, fault_ms: int,
+    alerts: Sequence[Alert] = (),
+) -> Series:  # fmt: skip
     """Cut the drill into buckets."""
     times = [sample.at_ms for sample in samples]
     for writer in evidence.writers.values():
@@ -51,7 +56,7 @@ def series_of(run: Run, samples: Sequence[Sample], evidence: Evidence, fault_ms:
     made = Series(begin, end, width, [0.0] * count, {}, [None] * count, [], [])
     _fill_sends(made, evidence, fault_ms)
     made.lag = lag_of(run, samples, fault_ms)
-    made.bands = bands_of(run, samples, fault_ms)
+    made.bands = bands_of(run, samples, fault_ms) + fired(alerts, fault_ms, end)
     return made
 
 
@@ -114,6 +119,18 @@ def bands_of(run: Run, samples: Sequence[Sample], fault_ms: int) -> list[Band]:
                 continue
         band.spans.append((at, at, state))
     return [bands[who] for who in names if bands[who].spans]
+
+
+def fired(alerts: Sequence[Alert], fault_ms: int, end: float) -> list[Band]:
+    """Alerts by name, in the order in which they began; what did not end lasts to the end."""
+    bands: dict[str, Band] = {}
+    for alert in alerts:
+        band, at = bands.setdefault(alert.name, Band(alert.name)), (alert.at_ms - fault_ms) / 1_000
+        if alert.firing:
+            band.spans.append((at, end, FIRING))
+        elif band.spans:
+            band.spans[-1] = (band.spans[-1][0], at, FIRING)
+    return list(bands.values())[:ALERTS_MAX]
 
 
 def shown_by(run: Run, address: str) -> str:
