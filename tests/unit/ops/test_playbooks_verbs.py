@@ -450,6 +450,19 @@ def test_modules_here_are_loaded_by_their_own_names() -> None:
     assert importlib.import_module("ansible.module_utils.rmq_saved").FORMAT == 1
 
 
+@pytest.mark.parametrize(
+    "verb",
+    ["scale_out", "decommission", "backup", "restore", "destroy", "restart", "status", "health"],
+)
+def test_every_play_of_a_verb_has_a_tag(verb: str) -> None:
+    """So that a part of it can be run; what asks and refuses always runs."""
+    plays = [play for play in tree(PLAYBOOKS / f"{verb}.yml") if "hosts" in play]
+    assert [play["name"] for play in plays if not play.get("tags")] == []
+    own = {tag for play in plays for tag in play["tags"]} - {"always"}
+    assert own
+    assert all(tag.startswith((verb, "nameserver_", "broker_", "scale_")) for tag in own)
+
+
 # -- pages ---------------------------------------------------------------------------------------
 
 PAGES = PLAYBOOKS.parent / "docs/operating/verbs"
