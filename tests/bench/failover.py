@@ -1,212 +1,324 @@
-"""Kill the master of a pair, ours and Apache's 5.4.0, under the same ledger on the same machine.
+"""The master of a pair is lost, ours and Apache's 5.4.0: same hosts, faults, ledger and judge.
 
-    uv run python -m tests.bench.failover [--runs 3] [--seconds 40] [--out FILE.json]
+    uv run --extra ops python -m tests.bench.failover [--runs 3] [--bundle FILE] [--out FILE.json]
 
-    ours         a synchronous pair; `broker-trio promote` right after the kill, as a person would
-    classic      SYNC_MASTER and SLAVE: nobody is promoted; the master is started again after 20 s
-    controller   one controller in the nameserver elects by itself; allAckInSyncStateSet=true
+    ours         deployed by site.yml; the drill's own playbook breaks it, promotes at once, heals
+    classic      SYNC_MASTER and SLAVE: nobody is promoted; after AWAY_S the fault is undone
+    controller   one controller in the nameserver elects by itself; undone once that one serves
 
-Same load, same client (ours: it falls back to Apache's headers), same judge. The contenders run one
-after the other, nothing else of them is up meanwhile. Loopback: no network, one page cache.
+    kill         SIGKILL to the unit, and systemd does not restart it
+    isolate      the master's host drops every packet but ssh's: no connection is closed
+
+One lab of three hosts (a nameserver, a pair). One system is up at a time; the others are stopped.
+The ledger is written on the nameserver's host by the same program: 100 sends a second, one attempt
+each, 2 s for a send, 16 tasks; its client falls back to Apache's headers. Faults are made by the
+script that drills bring to a host (playbooks/drills/files/fault.sh). Needs root, java and peers.
 """
 
 import argparse
 import json
 import os
-import signal
-import statistics
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
-from tests.interop.cache import apache
-from tests.interop.clusters import (
-    Place,
-    Program,
-    listens,
-    start_broker,
-    start_nameserver,
-    take_port,
-)
-from tests.interop.pairs import Pair
+from broker_trio.cli.lab.machines import Lab
+from broker_trio.cli.lab.processes import wait_until
+from broker_trio.cli.ledger.check import loaded
+from broker_trio.ops.drill.records import marks_in
+from broker_trio.ops.drill.timeline import fault_ms
+from broker_trio.ops.lab.plan import Counts, make_plan
+from broker_trio.ops.ledger.gaps import recovery_of
+from broker_trio.ops.ledger.judge import judge
+from broker_trio.ops.ledger.report import Demands
+from tests.bench.failover_apache import BROKER, BROKERS, HEAP, ApachePair, mounts
+from tests.bench.failover_page import COUNTS, FAULTS, SYSTEMS, Fault, table
+from tests.bench.peers import missing
+from tests.fleet.plays import PROGRAM, ROOT, Fleet
 
-TOPIC: Final = "Failover"
-RATE: Final = 100
-STEADY_S: Final = 8.0
+HOSTS: Final = Counts(pairs=1, nameservers=1)
+RATE, TASKS, SEND_S, STEADY_S = 100, 16, 2, 10.0
 AWAY_S: Final = 20.0  # of a classic master, which nobody replaces
-PROGRAM: Final = [sys.executable, "-m", "broker_trio"]
-CONTROLLER: Final = ("enableControllerInNamesrv=true", "controllerType=DLedger",
-                     "controllerDLegerGroup=group1", "controllerDLegerSelfId=n0")  # fmt: skip
-
-
-@dataclass
-class Contender:
-    """A pair that serves: how its master dies, what is done then, and how all of it ends."""
-
-    nameserver: str
-    kill: Callable[[], None]
-    act: Callable[[], None]
-    stop: Callable[[], None]
-    settings: list[str] = field(default_factory=list)
-
-
-def ours(folder: Path) -> Contender:
-    pair = Pair(folder, flush="ASYNC_FLUSH").start()
-
-    def promote() -> None:
-        done = pair.command("promote", "broker-a/2", "--one-copy", "--yes", "--timeout", "2")
-        assert done.returncode == 0, done.stderr
-
-    told = ["mode = sync", "flush_disk_type = ASYNC_FLUSH", "promote --one-copy at once"]
-    return Contender(
-        pair.nameserver.address, lambda: pair.a.stop(kill=True), promote, pair.stop, told
-    )
-
-
-def apache_pair(folder: Path, *, controller: bool) -> Contender:
-    script = apache()
-    if controller:
-        nameserver, shared = controlled_nameserver(folder / "nameserver", script)
-    else:
-        nameserver, shared = start_nameserver("apache", folder / "nameserver", script), ()
-    roles = (("brokerId=-1",), ("brokerId=-1",)) if controller else (
-        ("brokerId=0", "brokerRole=SYNC_MASTER"), ("brokerId=1", "brokerRole=SLAVE"),
-    )  # fmt: skip
-    master = apache_broker(folder / "a", nameserver, script, (*roles[0], *shared), routed=True)
-    slave = apache_broker(folder / "b", nameserver, script, (*roles[1], *shared), routed=False)
-    time.sleep(15 if controller else 8)  # the slave attaches, and is in the sync state set
-
-    def act() -> None:
-        if not controller:
-            time.sleep(AWAY_S)
-            master.ready = listens  # its old registration would be believed
-            master.start()
-
-    def stop() -> None:
-        for program in (master, slave, nameserver):
-            program.stop(kill=True)
-
-    settings = [*roles[0], *roles[1], "flushDiskType=ASYNC_FLUSH", *shared]
-    return Contender(nameserver.address, lambda: master.stop(kill=True), act, stop, settings)
-
-
-def apache_broker(
-    folder: Path, nameserver: Program, script: Path, words: tuple[str, ...], *, routed: bool
-) -> Program:
-    place = Place(take_port(), folder / "store", apache=words)
-    if routed:
-        return start_broker(
-            "apache", folder, nameserver.address, script, flush="ASYNC_FLUSH", place=place
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    settings = ["brokerName=broker-a", "flushDiskType=ASYNC_FLUSH", *words]
-    settings += ["rejectTransactionMessage=true", "timerWheelEnable=false"]
-    command = [str(script), "broker", str(place.port), nameserver.address, str(folder), *settings]
-    address = f"127.0.0.1:{place.port}"
-    return Program(command, address, folder, {"HEAP": "768m"}, listens).start()
-
-
-def controlled_nameserver(folder: Path, script: Path) -> tuple[Program, tuple[str, ...]]:
-    port, peer = take_port(), take_port()
-    words = [*CONTROLLER, f"controllerDLegerPeers=n0-127.0.0.1:{peer}",
-             f"controllerStorePath={folder}/controller"]  # fmt: skip
-    command = [str(script), "namesrv", str(port), str(folder), *words]
-    program = Program(command, f"127.0.0.1:{port}", folder, {"HEAP": "512m"}, listens).start()
-    time.sleep(8)  # the controller elects itself
-    shared = ("enableControllerMode=true", f"controllerAddr=127.0.0.1:{peer}",
-              "allAckInSyncStateSet=true")  # fmt: skip
-    return program, shared
-
-
-CONTENDERS: Final[dict[str, Callable[[Path], Contender]]] = {
-    "ours": ours,
-    "classic": lambda folder: apache_pair(folder, controller=False),
-    "controller": lambda folder: apache_pair(folder, controller=True),
+SERVED_S: Final = 180.0
+LOOK_S: Final = 0.2
+OTHER: Final = 2  # the broker id that a controller gives to whoever comes second
+QUIET_S: Final = 6.0  # what a drill waits before it ends the ledger
+TOPIC: Final = "Failover"
+SCRIPT: Final = "/run/broker-trio-drill.sh"
+THERE: Final = "/opt/broker-trio/current/bin/broker-trio"
+DRILLS: Final[dict[Fault, str]] = {"kill": "kill_master", "isolate": "isolate_master"}
+OURS: Final = {
+    "ns1": "broker-trio-nameserver.service",
+    "broker-a0": "broker-trio-broker@broker-a-1.service",
+    "broker-a1": "broker-trio-broker@broker-a-2.service",
 }
+OUR_SETTINGS: Final = {"broker_mode": "sync", "broker_flush": "ASYNC_FLUSH"}
 
 
-def command(nameserver: str, *words: str, code: int | None = 0) -> str:
-    done = subprocess.run(
-        [*PROGRAM, *words, "-n", nameserver], stdin=subprocess.DEVNULL, capture_output=True,
-        text=True, timeout=180, check=False,
-    )  # fmt: skip
-    assert code is None or done.returncode == code, done.stderr + done.stdout
-    return done.stdout
+class Bench:
+    """Hosts with ours deployed on them; which system is up changes from run to run."""
 
+    def __init__(self, fleet: Fleet, folder: Path) -> None:
+        self.fleet, self.lab, self.folder = fleet, fleet.lab, folder
+        self.pairs = {
+            "classic": ApachePair(self.lab, controller=False),
+            "controller": ApachePair(self.lab, controller=True),
+        }
+        self._number = 0
 
-def run(name: str, folder: Path, seconds: float) -> dict[str, Any]:
-    """One run: steady load, the kill, what is done then, and the verdict."""
-    one = CONTENDERS[name](folder)
-    try:
-        command(one.nameserver, "ledger", "write", TOPIC, "--count", "20", "-o",
-                str(folder / "first.cbor"), code=None)  # fmt: skip
-        written, read = folder / "written.cbor", folder / "read.cbor"
-        words = ["ledger", "write", TOPIC, "--rate", f"{RATE}", "--tasks", "16", "--timeout", "2",
-                 "-o", str(written), "-n", one.nameserver]  # fmt: skip
-        with subprocess.Popen(
-            [*PROGRAM, *words], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        ) as writer:  # fmt: skip
-            try:
-                time.sleep(STEADY_S)
-                fault = time.time()
-                one.kill()
-                one.act()
-                time.sleep(max(0.0, fault + seconds - time.time()))
-            finally:
-                os.kill(writer.pid, signal.SIGTERM)
-            writer.wait(60)
-        command(one.nameserver, "ledger", "read", TOPIC, "-o", str(read), code=None)
-        done = subprocess.run(
-            [*PROGRAM, "ledger", "check", str(written), str(read), "--json", "--fault-at",
-             f"{fault * 1_000:.0f}"],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False,
+    def deploy(self) -> None:
+        """Ours on bare hosts, and the fault script of the drills."""
+        self.fleet.variables |= OUR_SETTINGS
+        self.fleet.play("site")
+        text = (ROOT / "playbooks/drills/files/fault.sh").read_text()
+        for host in self.lab.plan.hosts:
+            self.lab.execute(
+                host.name, "sh", "-e", "-c", f"cat > {SCRIPT}; chmod +x {SCRIPT}", text=text
+            )
+
+    def run(self, system: str, fault: Fault) -> dict[str, Any]:
+        """One run of one system, all of it: begun, hurt, healed, read back, judged, ended."""
+        self._number += 1
+        before, began = os.getloadavg()[0], time.monotonic()
+        made = self._drill(fault) if system == "ours" else self._apache(system, fault)
+        return {
+            "system": system, "fault": fault, **made,
+            "loads": [round(before, 1), round(os.getloadavg()[0], 1)],
+            "seconds": round(time.monotonic() - began),
+        }  # fmt: skip
+
+    # -- ours ------------------------------------------------------------------------------------
+
+    @contextmanager
+    def up(self, system: str) -> Iterator[None]:
+        """Ours is started and stopped again; Apache's begins anew for each run, from nothing."""
+        if system != "ours":
+            self._units("stop")
+            yield
+            return
+        self._units("start")
+        self.fleet.wait_until_whole()
+        yield
+
+    def _units(self, verb: str) -> None:
+        """Brokers end before their nameserver and begin after it."""
+        names = list(OURS) if verb == "start" else reversed(OURS)
+        for name in names:
+            self.lab.execute(name, "systemctl", verb, OURS[name], timeout=120)
+
+    def _drill(self, fault: Fault) -> dict[str, Any]:
+        """The drill by its playbook. Its goals are for idle machines: its verdict is not ours."""
+        keep = self.folder / f"{self._number:02}-drill"
+        play = self.fleet.play(
+            f"drills/{DRILLS[fault]}", good=False, pair="broker-a", confirm="lab",
+            drill_keep=str(keep), drill_rate=RATE, drill_steady=STEADY_S,
         )  # fmt: skip
-        report = json.loads(done.stdout)
-    finally:
-        one.stop()
+        folders = list(keep.glob("*/report.json"))
+        assert folders, play.output[-4000:]
+        (folder,) = (path.parent for path in folders)
+        hit = fault_ms(marks_in((folder / "marks.jsonl").read_bytes()))
+        assert hit is not None, play.output[-4000:]
+        moments = {m["name"]: m["seconds"] for m in json.loads(folders[0].read_text())["moments"]}
+        told = {f"{name}_s": moments[name] for name in ("decided", "owned", "routed")}
+        return {**judged(folder / "written.cbor", folder / "read.cbor", hit), **told}
+
+    # -- Apache's --------------------------------------------------------------------------------
+
+    def _apache(self, system: str, fault: Fault) -> dict[str, Any]:
+        pair = self.pairs[system]
+        try:
+            pair.start()
+            return self._hurt(pair, fault)
+        finally:
+            self.lab.execute(BROKERS[0], SCRIPT, "heal")
+            pair.stop()
+
+    def _hurt(self, pair: ApachePair, fault: Fault) -> dict[str, Any]:
+        """The steps of the drill: steady, fault, what this mode does then, healed, read back."""
+        name = f"{self._number:02}-{fault}"
+        self._until_acknowledged(pair, name)
+        ledger = Ledger(self.lab, pair.nameserver, self.folder / f"{name}.written.cbor")
+        with ledger:
+            time.sleep(STEADY_S)
+            words = ("kill", BROKER) if fault == "kill" else ("isolate", "22")
+            hit = int(self.lab.execute(BROKERS[0], SCRIPT, *words).stdout.split()[-1])
+            seen: dict[str, float] = {}
+            if pair.controller:
+                wait_until(lambda: served(pair, ledger, hit, seen), "the other to serve", SERVED_S)
+            else:
+                time.sleep(AWAY_S)
+            self.lab.execute(BROKERS[0], SCRIPT, "heal")
+            wait_until(lambda: ledger.recovered(hit), "sends to go well", SERVED_S)
+            wait_until(pair.whole, "both replicas to count", SERVED_S)
+            time.sleep(QUIET_S)
+        read = self.folder / f"{name}.read.cbor"
+        self._ledger(pair, read, "read", TOPIC)
+        made = {**judged(ledger.written, read, hit), **seen}
+        if pair.controller:
+            made["master_after"] = pair.in_sync()[0]
+        return made
+
+    def _until_acknowledged(self, pair: ApachePair, name: str) -> None:
+        """Until twenty sends in a row are: the slave has attached. The first make the topic."""
+        tries = iter(range(1_000))
+
+        def good() -> bool:
+            file = self.folder / f"{name}.try{next(tries)}.cbor"
+            words = ("--count", "20", "--timeout", f"{SEND_S}")
+            self._ledger(pair, file, "write", TOPIC, *words, check=False)
+            (writer,) = loaded((file,)).writers.values()
+            return [each.how for each in writer.outcomes.values()] == ["ok"] * 20
+
+        wait_until(good, "twenty acknowledged sends", SERVED_S)
+
+    def _ledger(self, pair: ApachePair, file: Path, *words: str, check: bool = True) -> None:
+        """`ledger …` on the nameserver's host, its file brought here."""
+        there = f"/var/tmp/{file.name}"
+        command = (THERE, "ledger", *words, "-o", there, "-n", pair.nameserver)
+        self.lab.execute("ns1", *command, check=check, timeout=180)
+        shutil.copy(self.lab.host_file(self.lab.plan.host("ns1"), there[1:]), file)
+
+
+class Ledger:
+    """`ledger write` as a unit on the nameserver's host, while the block runs."""
+
+    def __init__(self, lab: Lab, nameserver: str, written: Path) -> None:
+        self.lab, self.written = lab, written
+        there = f"/var/tmp/{written.name}"
+        self._file = lab.host_file(lab.plan.host("ns1"), there[1:])
+        self._command = (
+            "systemd-run", "--collect", "--unit=failover-ledger", "--property=KillMode=mixed",
+            "--property=TimeoutStopSec=120", THERE, "ledger", "write", TOPIC, "--rate", f"{RATE}",
+            "--tasks", f"{TASKS}", "--timeout", f"{SEND_S}", "-o", there, "-n", nameserver,
+        )  # fmt: skip
+
+    def __enter__(self) -> Self:
+        self.lab.execute("ns1", *self._command)
+        try:
+            wait_until(
+                lambda: self._file.exists() and self._file.stat().st_size > 20_000, "the ledger", 60
+            )
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+        shutil.copy(self._file, self.written)
+
+    def _stop(self) -> None:
+        self.lab.execute("ns1", "systemctl", "stop", "failover-ledger.service", timeout=150)
+
+    def recovered(self, fault: int) -> bool:
+        """Whether sends have gone well for five seconds again, by what is written so far."""
+        shutil.copy(self._file, self.written)
+        (writer,) = loaded((self.written,)).writers.values()
+        found = recovery_of(writer, fault)
+        return found.seconds is not None and writer.ends_at() > writer.at(fault) + found.seconds + 5
+
+
+def served(pair: ApachePair, ledger: Ledger, fault: int, seen: dict[str, float]) -> bool:
+    """Whether sends go well again; on the way, when the controller and the nameserver moved on."""
+    at = round(time.time() - fault / 1_000, 2)
+    if pair.in_sync()[:1] == [OTHER]:
+        seen.setdefault("owned_s", at)
+    if pair.shown(0) == pair.address(BROKERS[1]):
+        seen.setdefault("routed_s", at)
+    time.sleep(LOOK_S)
+    return ledger.recovered(fault)
+
+
+def judged(written: Path, read: Path, fault: int) -> dict[str, Any]:
+    """What the ledger proves, by the same judge for everybody."""
+    report = judge(loaded((written, read)), Demands(fault_wall_ms=fault))
+    (recovery,) = report.recoveries
     return {
-        "contender": name,
-        "verdict": report["verdict"],
-        "rto_s": report["recoveries"][0]["seconds"] if report["recoveries"] else None,
-        "gap_s": report["rto_s"],
-        **{key: report[key] for key in ("acknowledged", "failed", "unknown", "durability")},
-        **{key: report[key]["count"] for key in ("lost", "duplicated", "out_of_order")},
-        "causes": report["causes"],
-        "settings": one.settings,
-        "load_average": os.getloadavg()[0],
+        "verdict": report.verdict,
+        "reasons": report.reasons,
+        "rto_s": None if recovery.seconds is None else round(recovery.seconds, 2),
+        "gap_s": None if report.rto_s is None else round(report.rto_s, 2),
+        **{key: getattr(report, key) for key in ("acknowledged", "failed", "unknown", "causes")},
+        **{key: asdict(getattr(report, key))["count"] for key in COUNTS},
+        "durability": report.durability,
+    }
+
+
+def document_of(runs: list[dict[str, Any]], bench: Bench) -> dict[str, Any]:
+    """All that the page is made from."""
+    return {
+        "measured": time.strftime("%Y-%m-%d"),
+        "processors": os.cpu_count(),
+        "ledger": {"rate": RATE, "tasks": TASKS, "attempts": 1, "timeout_s": SEND_S},
+        "heap": HEAP,
+        "settings": {
+            "ours": {**OUR_SETTINGS, "nameservers": 1},
+            **{name: pair.settings() for name, pair in bench.pairs.items()},
+        },
+        "runs": runs,
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=45.0)
-    parser.add_argument("--only", choices=sorted(CONTENDERS), action="append")
+    parser.add_argument("--only", choices=SYSTEMS, action="append")
+    parser.add_argument("--fault", choices=FAULTS, action="append")
+    parser.add_argument("--bundle", type=Path, help="of `broker-trio bundle`; else one is made")
+    parser.add_argument("--keep", type=Path, help="folder for ledgers and logs")
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
-    found = []
-    for number in range(asked.runs):
-        for name in asked.only or CONTENDERS:
-            with tempfile.TemporaryDirectory(prefix="broker-trio-failover-") as folder:
-                made = run(name, Path(folder) / name, asked.seconds)
-            found.append(made)
-            sys.stdout.write(json.dumps({"run": number + 1, **made}) + "\n")
-            sys.stdout.flush()
-            if asked.out:
-                asked.out.write_text(json.dumps(found, indent=1) + "\n")
-    for name in asked.only or CONTENDERS:
-        times = [one["rto_s"] for one in found if one["contender"] == name and one["rto_s"]]
-        if times:
-            told = (
-                f"min {min(times):.1f} median {statistics.median(times):.1f} max {max(times):.1f}"
-            )
-            sys.stdout.write(f"{name}: RTO {told} s\n")
+    if reason := missing():
+        sys.exit(reason)
+    systems, runs = asked.only or SYSTEMS, []
+    with (
+        tempfile.TemporaryDirectory(prefix="broker-trio-failover-") as folder,
+        three_hosts() as hosts,
+    ):
+        place = asked.keep or Path(folder)
+        place.mkdir(parents=True, exist_ok=True)
+        bundle = asked.bundle or bundled(Path(folder))
+        bench = Bench(Fleet(hosts, bundle, place), place)
+        bench.deploy()
+        for number in range(asked.runs):
+            for system in systems:
+                with bench.up(system):
+                    for fault in asked.fault or FAULTS:
+                        runs.append({"run": number + 1, **bench.run(system, fault)})
+                        sys.stdout.write(json.dumps(runs[-1]) + "\n")
+                        sys.stdout.flush()
+                        if asked.out:
+                            told = json.dumps(document_of(runs, bench), indent=1)
+                            asked.out.write_text(told + "\n")
+        for fault in FAULTS:
+            sys.stdout.write("\n".join([fault, *table({"runs": runs}, fault), ""]))
+
+
+@contextmanager
+def three_hosts() -> Iterator[Lab]:
+    """Three hosts that end with this process, however that ends."""
+    name = f"failover-{os.getpid()}"
+    hosts = Lab(name)
+    hosts.up(make_plan(name, HOSTS, mounts=mounts()), tied=True)
+    try:
+        yield hosts
+    finally:
+        hosts.down()
+
+
+def bundled(folder: Path) -> Path:
+    """The wheelhouse of this checkout."""
+    command = [*PROGRAM, "bundle", str(folder), "--project", str(ROOT)]
+    subprocess.run(command, check=True, timeout=900, stdin=subprocess.DEVNULL)
+    (tar,) = folder.glob("*.tar")
+    return tar
 
 
 if __name__ == "__main__":
