@@ -138,17 +138,8 @@ class Session:
                     with trio.move_on_after(most_s) as patience:
                         await anext(signals)
                     if patience.cancelled_caught:
-                        await self._end_alone(most_s, observer)
+                        await end_alone(most_s, observer)
                     nursery.cancel_scope.cancel()
-
-    async def _end_alone(self, most_s: float, observer: Observer) -> None:
-        """Nobody ended it: the hosts have healed themselves by now, which is looked at."""
-        observer.mark("aborted", f"nobody ended it in {most_s:g} s; hosts heal by their timers")
-        since = observer.mark("awaited")
-        with trio.move_on_after(WHOLE_S):
-            await until(lambda: not observer.why_not_whole(since), LOOK_S)
-        if why := observer.why_not_whole(since):
-            observer.mark("not_whole", why)
 
     async def _note_steady(self, observer: Observer) -> None:
         """`steady` when sends go well, again after each that does not; `ready` when it lasted."""
@@ -228,6 +219,16 @@ class Session:
             document = folders.write_report(folder) | {"folder": str(folder)}
             folders.write_metrics(keep, textfile, run.cluster)
         return document
+
+
+async def end_alone(most_s: float, observer: Observer) -> None:
+    """Nobody ended it: the hosts have healed themselves by now, which is looked at."""
+    observer.mark("aborted", f"nobody ended it in {most_s:g} s; hosts heal by their timers")
+    since = observer.mark("awaited")
+    with trio.move_on_after(WHOLE_S):
+        await until(lambda: not observer.why_not_whole(since), LOOK_S)
+    why = observer.why_not_whole(since)
+    observer.mark("not_whole" if why else "whole", why)
 
 
 async def read_back(observer: Observer) -> None:

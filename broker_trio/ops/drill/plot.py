@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Final
 
-from broker_trio.ops.drill.series import Band, Series
+from broker_trio.ops.drill.series import ALERT, Band, Series
 from broker_trio.ops.drill.timeline import Moment
 
 WIDTH: Final = 1120
@@ -25,7 +25,6 @@ LABEL_APART: Final = 24.0
 STATES: Final = (
     ("owner", "owner"), ("slave", "slave"), ("silent", "silent"), ("shows no", "bad"),
     ("shows", "shows"), ("forgot", "bad"), ("catching", "learn"), ("read", "owner"),
-    ("fires", "bad"),
 )  # fmt: skip
 
 
@@ -127,6 +126,8 @@ class Plot:
             for first, last, state in band.spans:
                 x, end = self._x(first), max(self._x(last), self._x(first) + 1.5)
                 kind = next((kind for word, kind in STATES if state.startswith(word)), "other")
+                if band.who == ALERT:
+                    kind = "bad"
                 self._add(
                     f'<rect class="r-{kind}" x="{x:.1f}" y="{self._y:.1f}" '
                     f'width="{end - x:.1f}" height="{BAND - 5}" rx="2">'
@@ -135,6 +136,8 @@ class Plot:
                 )
                 if end - x > 7.0 * len(state) + 6:
                     self._text(x + 6, self._y + 12.5, state, "start", "w")
+                elif band.who == ALERT:
+                    self._text(x - 6, self._y + 12.5, state, "end", "s")
             self._y += BAND
         self._y += 6
 

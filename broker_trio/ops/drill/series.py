@@ -15,7 +15,7 @@ BUCKETS_MAX: Final = 240
 WIDTHS: Final = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 CAUSES_MAX: Final = 4  # the others are drawn together
 ALERTS_MAX: Final = 12
-FIRING: Final = "fires"
+ALERT: Final = "alert"  # who, in bands of alerts; their states are their names
 
 
 @dataclass(slots=True)
@@ -125,11 +125,11 @@ def fired(alerts: Sequence[Alert], fault_ms: int, end: float) -> list[Band]:
     """Alerts by name, in the order in which they began; what did not end lasts to the end."""
     bands: dict[str, Band] = {}
     for alert in alerts:
-        band, at = bands.setdefault(alert.name, Band(alert.name)), (alert.at_ms - fault_ms) / 1_000
+        band, at = bands.setdefault(alert.name, Band(ALERT)), (alert.at_ms - fault_ms) / 1_000
         if alert.firing:
-            band.spans.append((at, end, FIRING))
+            band.spans.append((at, end, alert.name))
         elif band.spans:
-            band.spans[-1] = (band.spans[-1][0], at, FIRING)
+            band.spans[-1] = (band.spans[-1][0], at, alert.name)
     return list(bands.values())[:ALERTS_MAX]
 
 

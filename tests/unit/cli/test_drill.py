@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from broker_trio.cli.drill import folders, laptop
 from broker_trio.cli.drill.before import alerts_of
 from broker_trio.cli.drill.reading import EMPTY, Looker
+from broker_trio.cli.drill.session import end_alone
 from broker_trio.cli.drill.web import annotate, firing
 from broker_trio.cli.failures import Failure, NobodyReached
 from broker_trio.cli.main import cli
@@ -134,6 +135,31 @@ async def test_alerts_of_this_cluster_that_ask_somebody_to_act_are_a_guards_fact
     assert await alerts_of("", "c1") is None
     with pytest.raises(NobodyReached, match="does not tell its alerts"):
         await alerts_of("http://127.0.0.1:1", "c1")
+
+
+class Watching:
+    """An observer whose pair is whole after some looks, or never."""
+
+    def __init__(self, looks: int) -> None:
+        self.looks, self.names = looks, list[str]()
+
+    def mark(self, name: str, text: str = "") -> int:
+        self.names.append(name)
+        return 0
+
+    def why_not_whole(self, since_ms: int) -> str:
+        self.looks -= 1
+        return "broker-a/1 is learner" if self.looks >= 0 else ""
+
+
+@pytest.mark.parametrize(("looks", "end"), [(5, "whole"), (10**9, "not_whole")])
+async def test_a_ledger_that_nobody_ends_says_whether_the_pair_is_whole(
+    autojump_clock: trio.testing.MockClock, looks: int, end: str
+) -> None:
+    """The controller is dead: it is aborted, and the restoration is looked at all the same."""
+    observer: Any = Watching(looks)
+    await end_alone(155, observer)
+    assert observer.names == ["aborted", "awaited", end]
 
 
 class Queue:

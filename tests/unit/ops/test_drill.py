@@ -435,12 +435,12 @@ def test_alerts_are_told_with_their_seconds() -> None:
         assert "+7.5" in text
         assert "BrokerMasterDown" in text
     band = series_of(made.run, folder.samples, folder.evidence, wall(FAULT_S), [fired]).bands[-1]
-    assert (band.who, band.spans[0][0]) == ("BrokerMasterDown", 7.5)
+    assert (band.spans[0][0], band.spans[0][2]) == (7.5, "BrokerMasterDown")
     ended = msgspec.structs.replace(fired, at_ms=wall(FAULT_S + 9), firing=False)
     band = series_of(
         made.run, folder.samples, folder.evidence, wall(FAULT_S), [fired, ended]
     ).bands[-1]
-    assert band.spans == [(7.5, 9.0, "fires")]
+    assert band.spans == [(7.5, 9.0, "BrokerMasterDown")]
     asked = run_of(guards=[Guard("no alert fires", ok=True, fact="none does")])
     assert "None fired" in page(asked, Made().outcome(), None, [])
     assert "None fired" not in page(made.run, Made().outcome(), None, [])
