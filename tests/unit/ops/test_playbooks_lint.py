@@ -32,6 +32,7 @@ PARTS = {  # entries of playbooks/, those that take longest first
     "plugins": ["library", "module_utils", "filter_plugins", "callback_plugins"],
     "inventories": ["../inventory"],
 }
+LINE_CHARS_MAX = 160
 IGNORED = {"__pycache__", "README.md", "ansible.cfg"}
 
 
@@ -49,7 +50,7 @@ def lint(part: str) -> tuple[str, int, str, float]:
         "NO_COLOR": "1",
         "PATH": f"{Path(str(LINT)).parent}{os.pathsep}{os.environ['PATH']}",
     }
-    words = ["--offline", "--profile", "production", "--strict", "--nocolor", "-p"]
+    words = ["--offline", "--profile", "production", "--strict", "--nocolor", "--format=pep8"]
     paths = [os.path.relpath(path, ROOT) for path in paths_of(PARTS[part])]
     began = time.monotonic()
     done = subprocess.run(
@@ -75,6 +76,18 @@ def test_nothing_is_skipped() -> None:
     silence = re.compile(r"#\s*(noqa|yamllint)|skip_ansible_lint")
     silent += [p.name for p in files if silence.search(p.read_text())]
     assert silent == []
+
+
+def test_lines_are_as_short_as_yamllint_wants() -> None:
+    """The mistake that is made most, found without ansible-lint."""
+    files = [*PLAYBOOKS.rglob("*.yml"), *(ROOT / "inventory").rglob("*.yml")]
+    long = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in files
+        for number, line in enumerate(path.read_text().split("\n"), 1)
+        if len(line) > LINE_CHARS_MAX
+    ]
+    assert long == []
 
 
 @pytest.mark.slow
