@@ -24,6 +24,7 @@ from broker_trio.cli.output import json_option, print_facts, print_json, print_t
 from broker_trio.cli.sim_many import Floor, names_for, run_many
 
 if TYPE_CHECKING:
+    from broker_trio.testing.promises import Reached
     from broker_trio.testing.simulate import SimResult
     from broker_trio.testing.world import Struck, World
 
@@ -117,11 +118,16 @@ def show_run(scenario: str, seed: int, *, logs: bool, as_json: bool, alone: bool
         "trace": result.trace,
     }
     if as_json:
-        print_json({**figures, "struck": [one._asdict() for one in result.struck]})
+        told = {
+            "struck": [one._asdict() for one in result.struck],
+            "cells": [one._asdict() for one in result.reached],
+        }
+        print_json({**figures, **told})
         return
     if alone:
         print_facts([(name, value) for name, value in figures.items() if name != "trace"])
         show_faults(result.struck)
+        show_cells(result.reached)
         click.echo(f"\nagain, event by event: broker-trio sim {scenario} --seed {seed} --logs")
         return
     counts = "".join(f", {name} {count}" for name, count in numbers.items())
@@ -143,6 +149,14 @@ def show_faults(struck: "Sequence[Struck]") -> None:
         for one in struck
     ]
     print_table("", ("AT S", "FAULT", "WHERE"), rows)
+
+
+def show_cells(reached: "Sequence[Reached]") -> None:
+    """Which cells of the promises those were, docs/operating/promises.md: the row of the master."""
+    if reached:
+        click.echo()
+        rows = [(f"{one.at_s:.3f}", one.row, one.fault) for one in reached]
+        print_table("", ("AT S", "PROMISE OF", "AT"), rows)
 
 
 def replay(scenario: str, seed: int, *, logs: bool) -> "SimResult[Any]":

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from broker_trio.cli.main import cli
 from broker_trio.cli.sim_many import Ran, tell, what_failed
+from broker_trio.testing.promises import Cells
 from broker_trio.testing.world import Node, World
 
 HERE = f"{__name__}:"
@@ -82,6 +83,39 @@ def test_faults_are_listed_with_the_virtual_clock() -> None:
     notes = "\n".join(broke.__notes__)
     assert f"faults until then, {len(STRUCK)}:" in notes
     assert "2.000000 s  power off  b\n" in notes
+
+
+class Lone:
+    """A broker `a` that flushes before it answers, without a pair."""
+
+    broker_names, nameserver_names = ("a",), ("ns0",)
+
+    def row(self, name: str) -> str:
+        return "SYNC" if name == "a" else ""
+
+    def partner(self, name: str) -> str:
+        return ""
+
+    def follows(self, name: str) -> bool:
+        return False
+
+
+async def promised(world: World) -> None:
+    world.cells = Cells(Lone(), world.network)  # type: ignore[arg-type]
+    await harmed(world)
+
+
+def test_the_promises_that_were_put_to_the_test_are_listed() -> None:
+    """Row and column of docs/operating/promises.md, and when first, for programs and for people."""
+    words = ["sim", HERE + "promised", "--seed", "7"]
+    figures = json.loads(CliRunner().invoke(cli, [*words, "--json"]).stdout)
+    assert [(one["row"], one["fault"], one["at_s"]) for one in figures["cells"]] == [
+        ("SYNC", "clock step", 1.5),
+        ("SYNC", "kill −9", 3.25),
+    ], "an end by OSError is none that a broker has"
+    lines = CliRunner().invoke(cli, words).stdout.splitlines()
+    head = next(number for number, line in enumerate(lines) if "PROMISE OF" in line)
+    assert lines[head + 1].split() == ["1.500", "SYNC", "clock", "step"]
 
 
 def test_equal_seeds_print_equal_traces() -> None:
