@@ -174,7 +174,7 @@ def unwell(asked):
             if one.get("skipped"):
                 continue
             if one.get("unreachable") or "missing" not in one:
-                problems.append("cannot be asked: %s" % one.get("msg", one))
+                problems.append("cannot be asked: " + " ".join(str(one.get("msg", one)).split()))
             else:
                 problems += one["missing"]
     return problems
