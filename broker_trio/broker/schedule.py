@@ -17,6 +17,8 @@ Delivered at least once, never skipped (storage.md §14.3 row 29):
 * What is *persisted* in delayOffset.json lags behind: a position is written there only once the
   delivered message is on disk. Power loss may repeat messages, by what was delivered since the last
   write; it cannot lose one.
+* A record that may not be read yet is waited for: a new master shows what it has of earlier epochs
+  when its slave confirms it.
 * A record that is unreadable, or names no real topic, is counted and passed: one bad record must
   not stop a level for ever.
 * Positions outside the queue are clamped whenever they are met, not only at start: above its end
@@ -289,6 +291,8 @@ class Schedule:
         wait_s = (unit.tags_code - self._clock.wall_ms()) / 1000
         if 0 < wait_s <= DELAY_LEVELS_S[level - 1]:
             return wait_s
+        if self._store.bound <= unit.physical_offset < self._store.log.max_offset:
+            return RETRY_S  # it was confirmed under another master
         data = await self._store.reader.record_at(unit.physical_offset)
         if data is None:
             return self._pass(level, offset, "no readable record")
