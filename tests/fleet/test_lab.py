@@ -12,10 +12,20 @@ from pathlib import Path
 import pytest
 
 from broker_trio.cli.lab import needs
+from broker_trio.cli.lab.base import base_folder
 from broker_trio.cli.lab.faults import Faults
 from broker_trio.cli.lab.machines import GROUP, Lab, labs_folder
 from broker_trio.cli.lab.processes import loops_of, wait_until
-from broker_trio.ops.lab.plan import DATA_PATH, Counts, LabError, Mount, make_plan
+from broker_trio.ops.lab.plan import (
+    CONTROLLER,
+    DATA_PATH,
+    Counts,
+    LabError,
+    Mount,
+    counts_of,
+    make_plan,
+)
+from tests.fleet.plays import figure
 
 pytestmark = pytest.mark.fleet
 
@@ -35,10 +45,14 @@ def broker_trio(*words: str) -> list[str]:
     return [sys.executable, "-m", "broker_trio", "lab", *words]
 
 
+def groups_of_labs() -> list[Path]:
+    return [root / GROUP for root in needs.group_roots()]
+
+
 def leftovers(name: str) -> list[str]:
     """Whatever of a lab can still be seen from outside."""
     folder = labs_folder() / name
-    groups = [root / GROUP / name for root in needs.group_roots()]
+    groups = [each / name for each in groups_of_labs()]
     found = [str(path) for path in [folder, *groups] if path.exists()]
     found += loops_of(folder)
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
@@ -67,6 +81,15 @@ def test_each_host_is_a_machine_of_its_own(lab: Lab) -> None:
     assert len(ids) == 3
 
 
+def test_what_a_host_writes_is_its_own(lab: Lab) -> None:
+    """An overlay a host: neither the others nor the cached base below all see it."""
+    lab.ssh("broker-a0", "echo mine > /etc/only-here; rm /etc/debian_version")
+    assert lab.ssh("broker-a1", "ls /etc/only-here", check=False).returncode
+    assert lab.ssh("broker-a1", "cat /etc/debian_version").stdout.startswith("12")
+    assert not (base_folder() / "etc/only-here").exists()
+    assert (base_folder() / "etc/debian_version").exists()
+
+
 def test_disks_have_the_size_of_the_plan(lab: Lab) -> None:
     """The data path is a file system of its own, and both are as small as they were ordered."""
     told = lab.ssh("broker-a0", f"df --block-size=1 --output=size / {DATA_PATH}").stdout.split()
@@ -89,11 +112,29 @@ def test_a_mount_shows_what_this_machine_has_and_takes_no_write(lab: Lab, faults
 
 
 def test_hosts_reach_each_other_and_nothing_else(lab: Lab) -> None:
-    """No route leads out of the lab."""
+    """No route leads out of the lab, and none that a host's root adds does: the lab's network is
+    a bridge with a cable to each host, and no link of the machine."""
     assert pings(lab, "broker-a0", "broker-a1")
     assert pings(lab, "broker-a0", "controller")
     assert "default" not in lab.ssh("broker-a0", "ip route").stdout
-    assert not pings(lab, "broker-a0", "192.0.2.1")
+    outside = ["192.0.2.1", *addresses_outside()]
+    lab.ssh("broker-a0", f"ip route add default via {CONTROLLER}")
+    try:
+        assert [address for address in outside if pings(lab, "broker-a0", address)] == []
+    finally:
+        lab.ssh("broker-a0", "ip route del default")
+    links = {line.split()[1] for line in lab.inside("ip", "-o", "link").stdout.splitlines()}
+    cables = {each.partition("@")[0] for each in links if not each.startswith(("lo:", "br0:"))}
+    assert cables == {host.link for host in lab.plan.hosts}
+
+
+def addresses_outside() -> list[str]:
+    """Of this machine, where the tests run; none of a machine that has no network."""
+    told = subprocess.run(
+        ["ip", "-4", "-o", "addr", "show", "scope", "global"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return [line.split()[3].partition("/")[0] for line in told.stdout.splitlines()]
 
 
 def test_a_function_of_this_process_can_be_in_the_lab(lab: Lab) -> None:
@@ -197,6 +238,20 @@ def test_a_stalled_host_does_nothing_and_goes_on(lab: Lab, faults: Faults) -> No
     assert lab.ssh("broker-a0", "true").returncode == 0
 
 
+def test_a_stalled_unit_stands_still_and_the_host_does_not(lab: Lab, faults: Faults) -> None:
+    """Its processes are stopped, and go on after `resume`."""
+    lab.execute("broker-a0", "systemd-run", "--unit=clockwork", "sleep", "600")
+    state = ("sh", "-c", "ps -o stat= -p $(systemctl show --value -p MainPID clockwork)")
+    try:
+        for change, letter in ((faults.stall, "T"), (faults.resume, "S")):
+            change("broker-a0", "clockwork.service")
+            told = lambda letter=letter: lab.execute("broker-a0", *state).stdout.startswith(letter)  # noqa: E731
+            wait_until(told, f"the unit to be in state {letter}", 60)
+        assert lab.ssh("broker-a0", "true").returncode == 0
+    finally:
+        lab.execute("broker-a0", "systemctl", "stop", "clockwork.service")
+
+
 def ssh_hangs(lab: Lab, name: str) -> bool:
     """The kernel answers pings of a stalled host; its programs answer nothing."""
     try:
@@ -267,6 +322,39 @@ def test_a_clock_is_wrong_for_what_starts_and_right_again(lab: Lab, faults: Faul
     assert [state.faults for state in faults.states()] == [[], [], []]
 
 
+def test_every_fault_is_a_command(lab: Lab, faults: Faults) -> None:
+    """As an operator types them; `list` shows what was done, and `heal` ends it."""
+
+    def command(*words: str) -> str:
+        named = [*broker_trio(words[0]), "--lab", lab.name, *words[1:]]
+        done = subprocess.run(named, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, (words, done.stderr)
+        return done.stdout
+
+    def shown() -> dict[str, list[str]]:
+        return {host["name"]: host["faults"] for host in json.loads(command("list", "--json"))}
+
+    assert command("cut", "ns1", "broker-a1", "--one-way") == "cut ns1 -> broker-a1\n"
+    command("lose", "ns1", "30", "broker-a0")
+    command("limit", "broker-a0", "10mbit")
+    assert "took " in command("fill", "broker-a1", "--volume", DATA_PATH, "--leave", "1M")
+    command("clock", "broker-a1", "+30")
+    command("stall", "broker-a0")
+    told = shown()
+    assert told["ns1"] == ["cut ns1 -> broker-a1", "lose 30% ns1 <-> broker-a0"]
+    assert told["broker-a0"] == ["lose 30% ns1 <-> broker-a0", "stalled", "limit 10Mbit"]
+    cut, full, clock = told["broker-a1"]
+    assert (cut, full.split()[0], clock) == ("cut ns1 -> broker-a1", "full", "clock +30 s")
+    command("heal")
+    assert set(map(tuple, shown().values())) == {()}
+    lab.execute("broker-a0", "systemd-run", "--unit=shot", "sleep", "600")
+    command("kill", "broker-a0", "shot.service")
+    assert command("poweroff", "broker-a1") == "broker-a1 is off\n"
+    assert command("poweron", "broker-a1") == "broker-a1 is on\n"
+    assert command("ssh", "broker-a1", "hostname") == "broker-a1\n"
+    assert "10.86.0.1/24" in command("run", "ip", "-4", "-o", "addr")
+
+
 def test_wrong_words_are_told_what_there_is(lab: Lab, faults: Faults) -> None:
     """Names, units and sizes that cannot be."""
     with pytest.raises(LabError, match=r"no host 'broker-x'.*ns1, broker-a0, broker-a1"):
@@ -319,6 +407,25 @@ def test_a_killed_up_is_cleaned_by_down() -> None:
 
 
 @pytest.mark.usefixtures("lab_can_run")
+def test_hosts_go_with_the_first_process_of_their_lab() -> None:
+    """SIGKILL to what holds it all: no process, mount or disk is left, and the next `up` takes its
+    files and control groups away."""
+    name = f"headless-{os.getpid()}"
+    lab = Lab(name)
+    subprocess.run([*broker_trio("up", "-n", "1", "--lab", name)], check=True, capture_output=True)
+    try:
+        os.kill(lab.holder, signal.SIGKILL)
+        files = {str(each / name) for each in (labs_folder(), *groups_of_labs())}
+        wait_until(lambda: set(leftovers(name)) <= files, "the hosts to be gone", 60)
+        assert not lab.is_up
+        subprocess.run([*broker_trio("up", "-n", "1", "--lab", name)], check=True)
+        assert lab.ssh("ns1", "hostname").stdout == "ns1\n"
+    finally:
+        lab.down()
+    assert leftovers(name) == []
+
+
+@pytest.mark.usefixtures("lab_can_run")
 def test_a_tied_lab_goes_with_its_program() -> None:
     """SIGKILL to the program that booted it, and nobody cleans: nothing is left all the same."""
     name = f"tied-{os.getpid()}"
@@ -340,24 +447,25 @@ def test_a_tied_lab_goes_with_its_program() -> None:
 
 
 @pytest.mark.usefixtures("lab_can_run")
-def test_eight_hosts_boot_in_seconds() -> None:
-    """Prints how long, and how much memory they take."""
-    name = f"eight-{os.getpid()}"
-    lab = Lab(name)
-    before, began = available_memory(), time.monotonic()
-    lab.up(make_plan(name, Counts(pairs=2, nameservers=3, monitors=1)), tied=True)
+@pytest.mark.parametrize("hosts", [4, 8])
+def test_hosts_boot_in_seconds(hosts: int) -> None:
+    """Prints how long, and what their control groups have in memory; power and `down`, too."""
+    name = f"boot{hosts}-{os.getpid()}"
+    lab, told = Lab(name), {"hosts": hosts}
+    began = time.monotonic()
+    lab.up(make_plan(name, counts_of(hosts)), tied=True)
     try:
-        took, memory = time.monotonic() - began, before - available_memory()
-        print(f"\n8 hosts: {took:.1f} s, {memory >> 20} MiB of memory")  # noqa: T201
-        assert all(state.power == "on" for state in Faults(lab).states())
+        times = {"up_s": time.monotonic() - began}
+        states = Faults(lab).states()
+        assert [state.power for state in states] == ["on"] * hosts
+        told["memory_mib"] = sum(state.memory for state in states) >> 20
+        for what, change in (("off_s", lab.power_off), ("on_s", lab.power_on)):
+            began = time.monotonic()
+            change("ns1")
+            times[what] = time.monotonic() - began
     finally:
+        began = time.monotonic()
         lab.down()
+    times["down_s"] = time.monotonic() - began
+    figure("lab", **told, **{key: round(value, 1) for key, value in times.items()})
     assert leftovers(name) == []
-
-
-def available_memory() -> int:
-    """Bytes that programs could still have."""
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) << 10
-    raise AssertionError

@@ -9,6 +9,7 @@ from typing import Final
 PORT: Final = 22
 TRY_S: Final = 1.0
 PAUSE_S: Final = 0.05
+GONE_LOOKS: Final = 10  # in the middle of an exec, of which a boot has some, a process has no words
 
 
 def wait_for_ssh(
@@ -20,8 +21,10 @@ def wait_for_ssh(
     """
     limit = time.monotonic() + timeout
     waiting = list(addresses)
+    missed = dict.fromkeys(waiting, 0)
     while waiting and time.monotonic() < limit:
-        dead = [address for address in waiting if not lives(address)]
+        missed = {each: 0 if lives(each) else missed[each] + 1 for each in waiting}
+        dead = [address for address in waiting if missed[address] >= GONE_LOOKS]
         if dead:
             return dead
         waiting = [address for address in waiting if not greets(address)]

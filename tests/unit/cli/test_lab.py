@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from broker_trio.cli.lab import needs
+from broker_trio.cli.lab import base, needs, ready
 from broker_trio.cli.lab.command import lab
 from broker_trio.cli.lab.connect import find_holder
 from broker_trio.ops.lab.plan import LabError
@@ -73,6 +73,29 @@ def test_inotify_instances_of_a_process_are_counted() -> None:
     assert needs.inotify_of(Path("/proc/0")) == 0
 
 
+def test_the_base_is_made_once_and_never_half(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A build that fails says what debootstrap said; the next one begins anew; then it is kept."""
+    made: list[str] = []
+    script = f"test -e {tmp_path}/broken && echo no mirror && exit 7; mkdir $0 && touch $0/tree"
+    monkeypatch.setattr(base, "debootstrap_command", lambda target, _: ["sh", "-c", script, target])
+    monkeypatch.setattr(base, "strip", lambda tree: made.append(tree.name))
+    (tmp_path / "broken").touch()
+    with pytest.raises(LabError, match=r"debootstrap exited with 7:\nno mirror"):
+        base.ensure_base("", lambda _: None)
+    assert not base.base_folder().exists()
+    (tmp_path / "broken").unlink()
+    half = base.cache_folder() / "building"
+    half.mkdir()
+    (half / "old").touch()
+    said: list[str] = []
+    for _ in range(2):
+        tree = base.ensure_base("", said.append)
+        assert [each.name for each in tree.iterdir()] == ["tree"]
+    assert (len(said), made, half.exists()) == (1, ["building"], False)
+
+
 @pytest.mark.usefixtures("bare")
 def test_up_refuses_and_leaves_nothing(tmp_path: Path) -> None:
     done = CliRunner().invoke(lab, ["up", "-n", "2"])
@@ -89,6 +112,18 @@ def test_a_mount_of_what_is_not_there_is_refused(
     assert done.exit_code == 1
     assert "/no/such/folder is not on this machine" in done.output
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_host_that_is_not_seen_for_a_moment_is_not_dead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A process in the middle of an exec shows no command line; one that has ended never does."""
+    monkeypatch.setattr(ready, "PAUSE_S", 0.0)
+    looks, greetings = [False, True, *[False] * 9, True], [*[False] * 11, True]
+    monkeypatch.setattr(ready, "greets", lambda _: greetings.pop(0))
+    assert ready.wait_for_ssh(["10.86.0.11"], 600, lambda _: looks.pop(0)) == []
+    monkeypatch.setattr(ready, "greets", lambda _: False)
+    assert ready.wait_for_ssh(["10.86.0.11"], 600, lambda _: False) == ["10.86.0.11"]
 
 
 @pytest.mark.usefixtures("bare")
