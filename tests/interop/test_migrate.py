@@ -238,7 +238,7 @@ def test_apache_s_slave_follows_our_master_and_back(
     driver.ask(cluster, "stop", group)
     slave = migration.broker("apache", "apache", "brokerRole=SLAVE", "brokerId=1")
     load = driver.start(cluster, "send", "until", topic, 0)
-    time.sleep(3)
+    wait_for(lambda: end_of(ours) > 2 * SEGMENT + SEGMENT // 4, 120)  # Java packs large bodies
     driver.ask(cluster, "enough", topic)
     acked = load.result(60)["acked"]
     end = end_of(ours)
