@@ -78,7 +78,7 @@ def test_lost_hosts_come_back_on_others(small: Small, saved: Saved) -> None:
     assert small.pair()["instruction"]["verb"] == "ok"
     assert places_now(small) == saved.places
     assert set(small.read("after-restore", len(SENT))) == set(SENT)
-    rest = ("consume", KEPT, "--group", READER, "--count", str(len(SENT) - 90))
+    rest = ("consume", KEPT, "--group", READER, "--from-first", "--count", str(len(SENT) - 90))
     assert len(set(small.program(*rest).splitlines()) & set(SENT)) == len(SENT) - 90
     unharmed(saved.ledger.judge("restored"))
 
