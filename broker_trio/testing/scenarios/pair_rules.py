@@ -11,16 +11,19 @@ faults hardly ever come in that order; so here they do, and the moments and side
     handover    A, B   a switchover loses its cable before the master agreed     handover first
     forgotten   A, B   a nameserver loses its disk and moves to the old side     re-learning
     too_soon    C, D   it does so between two answers to a degraded master       waiting
-    twice       C, D   a degraded master dies, and the slave is told to own,     floor, prev
-                       twice, and to go on alone
-    blank       C, D   the slave's disk is empty, and the master dies meanwhile  store id
+    again       C, D   a degraded master dies, and the slave is told to own,     floor, prev
+                       again and again, and to go on alone
+    blank       C, D   the slave's disk is empty, its master forgets what that   store id,
+                       acked, and dies meanwhile                                 whose acks
+    unkept      C, D   a degraded master loses power while it writes that down   announcement
     fenced      all    master and two nameservers are off; the slave writes      --fenced
                        without a lease, until they are back
 
-The script is the seed's, in turns: `SCRIPTS[seed % 9]`.
+The script is the seed's, in turns: `SCRIPTS[seed % 10]`.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Final
 
@@ -31,15 +34,19 @@ from broker_trio.testing.cluster.cluster import Plant, sound
 from broker_trio.testing.cluster.pair_operator import RISK
 from broker_trio.testing.scenarios.pair import Run, trouble
 from broker_trio.testing.sim_network import DELAY_S
+from broker_trio.testing.sim_stream import WINDOW_BYTES
 from broker_trio.testing.world import World
 
 WAIT_S: Final = 7.2  # until whoever may own after a lone owner writes
 BEHIND_S: Final = 3.0  # further: what it does then
 LATE_S: Final = (5.0, 8.0)
+AGAIN: Final = 3  # orders: each proposal may go back to the one before
+NARROW_BYTES: Final = 4 << 10
+SLOW: Final = 200.0  # times as long as a disk takes: a record is written down for seconds
 
 
 async def pair_rules(world: World, *, plant: Plant = sound) -> Verdict:
-    """Nine unlucky courses in turns, each of which one rule of the pair is for."""
+    """Ten unlucky courses in turns, each of which one rule of the pair is for."""
     script, letters = SCRIPTS[world.seed % len(SCRIPTS)]
     world.log("script", script.__name__)
     async with trouble(world, plant, letters=letters, on_call=False, shift=len(SCRIPTS)) as run:
@@ -129,7 +136,7 @@ async def forgotten(run: Run) -> None:
     _cut(run, first, slave, second)
     run.world.network.heal(first, master)
     run.world.network.heal(first, third)
-    await trio.sleep(WAIT_S + BEHIND_S)
+    await trio.sleep(2 * WAIT_S)  # it waits as long, and asks who does not answer
 
 
 async def too_soon(run: Run) -> None:
@@ -151,7 +158,7 @@ async def too_soon(run: Run) -> None:
     await trio.sleep(WAIT_S + BEHIND_S)
 
 
-async def twice(run: Run) -> None:
+async def again(run: Run) -> None:
     """What the master answered alone, nobody else has."""
     master, slave, names = _sides(run)
     _cut(run, master, slave)
@@ -159,7 +166,7 @@ async def twice(run: Run) -> None:
     await _pause(run, 1.0, 2.0)
     await run.down(master, power=False)
     _cut(run, slave, *names)
-    for _ in range(2):
+    for _ in range(AGAIN):
         run.pair.fault("order", "promote", slave)
         await run.operator.order(slave, "promote")
     run.world.network.heal_all()
@@ -170,19 +177,86 @@ async def twice(run: Run) -> None:
 
 
 async def blank(run: Run) -> None:
-    """The empty disk learns; nobody may count on it meanwhile."""
+    """The empty disk learns; nobody may count on it meanwhile.
+
+    What a store acked its master remembers for as long as it leads in one epoch without a break,
+    and lets it come back with no less: a fence and its end make it forget that.
+    """
     master, slave, _ = _sides(run)
-    await _emptied(run, slave)
-    run.world.network.set_delay(master, slave, (0.2, 0.4))
-    await trio.sleep(run.rng.uniform(0.5, 2.0))
-    await run.down(master, power=True)
-    run.world.network.set_delay(master, slave, DELAY_S)
+    await _put_out(run, slave)
+    if run.rng.random() < 0.7:
+        for verb in ("fence", "rejoin"):
+            run.pair.fault("order", verb, master)
+            await run.operator.order(master, verb)
+    with _learning_slowly(run, master, slave):
+        await run.pair.up(slave)
+        await _pause(run, 0.5, 3.0)
+        await _off(run, master)
+    await _alone(run, slave)
+    await run.up(master)
+
+
+@contextmanager
+def _learning_slowly(run: Run, master: str, slave: str) -> Iterator[None]:
+    """A slave that attaches learns for seconds what its master has."""
+    network = run.world.network
+    network.window_bytes = NARROW_BYTES
+    network.set_delay(master, slave, (0.2, 0.4))
+    try:
+        yield
+    finally:
+        network.window_bytes = WINDOW_BYTES
+        network.set_delay(master, slave, DELAY_S)
+
+
+async def _off(run: Run, name: str) -> None:
+    run.pair.kill(name, power=True)
+    await run.pair.node(name).stopped()
+
+
+async def _alone(run: Run, slave: str) -> None:
+    """It is told to own, and to go on alone."""
     run.pair.fault("order", "promote", slave)
     await run.operator.order(slave, "promote")
     await _pause(run)
     await run.operator.order(slave, "degrade")
     await trio.sleep(BEHIND_S)
+
+
+async def unkept(run: Run) -> None:
+    """Whoever acknowledges alone has that on disk; else it starts again as if it did not."""
+    master, slave, _ = _sides(run)
+    _cut(run, master, slave)
+    node = run.pair.node(master)
+    run.pair.fault("disk", master)
+    node.disk.slow = SLOW
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run.operator.order, master, "degrade")
+        await _writes_it_down(run, master)
+        await _pause(run, 0.1, 1.5)
+        run.pair.kill(master, power=run.mode.flushes)
+        nursery.cancel_scope.cancel()
+    await node.stopped()
+    node.disk.slow = 1.0
+    run.world.network.heal_all()
+    with _learning_slowly(run, master, slave):
+        await run.up(master)
+        with trio.move_on_after(WAIT_S):
+            while not run.pair.is_whole():  # noqa: ASYNC110 -- nobody tells
+                await trio.sleep(0.02)
+        await _pause(run, 0.0, 0.3)
+        await _off(run, master)
+    await _alone(run, slave)
     await run.up(master)
+
+
+async def _writes_it_down(run: Run, name: str) -> None:
+    """Return when a record is on its way to this disk; within ten seconds, or not at all."""
+    with trio.move_on_after(10.0):
+        while (replica := run.pair.replica(name)) is not None:
+            if replica.machine.state is not replica.machine.kept:
+                return
+            await trio.sleep(0.02)
 
 
 async def fenced(run: Run) -> None:
@@ -210,11 +284,16 @@ async def fenced(run: Run) -> None:
 
 
 async def _emptied(run: Run, name: str) -> None:
+    await _put_out(run, name)
+    await run.pair.up(name)
+
+
+async def _put_out(run: Run, name: str) -> None:
+    """Its machine is off, with an empty disk."""
     run.pair.fault("emptied", name)
     run.pair.kill(name, power=True)
     await run.pair.node(name).stopped()
     run.pair.node(name).disk.put_in(None)
-    await run.pair.up(name)
 
 
 SCRIPTS: Final[tuple[tuple[Callable[[Run], Awaitable[None]], str], ...]] = (
@@ -224,7 +303,8 @@ SCRIPTS: Final[tuple[tuple[Callable[[Run], Awaitable[None]], str], ...]] = (
     (handover, "BA"),
     (forgotten, "BA"),
     (too_soon, "DC"),
-    (twice, "DC"),
+    (again, "DC"),
     (blank, "DC"),
+    (unkept, "DC"),
     (fenced, "DCBA"),
 )
