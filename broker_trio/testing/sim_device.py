@@ -115,6 +115,11 @@ class SimDevice:
         inode = self._names.durable.get(path)
         return None if inode is None else inode.durable.read(0, inode.durable.size)
 
+    def peek(self, path: str, position: int, size: int) -> bytes:
+        """What lies in a file now, as who judges a run sees it: no operation, hit by no fault."""
+        inode = self._names.now.get(path)
+        return b"" if inode is None else inode.cache.read(position, size)
+
     def flip_bit(self, path: str, bit: int) -> None:
         """Rot one bit, counted from the file's start, in the page cache and on the platter."""
         inode = self._names.now[path]

@@ -110,7 +110,7 @@ class Pair(Cluster):
             tolerates=(StoreFailed,),
             plant=watched,
         )
-        self.watch = Watch(self.running_apps, two_disks=mode.letter == "D")
+        self.watch = Watch(self.running_apps, self._peek, two_disks=mode.letter == "D")
         self.watch.on_look.append(self.cells.look)
 
     def nameserver_config(self, node: Node) -> NameserverConfig:
@@ -137,6 +137,9 @@ class Pair(Cluster):
         return msgspec.structs.replace(config, broker_name=NAME, replication=replication)
 
     # ---- what they are
+
+    def _peek(self, name: str, path: str, position: int, size: int) -> bytes:
+        return self.node(name).disk.peek(path, position, size)
 
     def running_apps(self) -> dict[str, BrokerApp]:
         """Host name to the broker that runs there and knows what it is."""

@@ -4,7 +4,8 @@
                     in an epoch below another owner's in force
                     what needs two copies is not shown where the other    (I6 of the rules)
                     member is away and a stranger follows
-                    the confirm offset is held by whoever counts         (I8, I10)
+                    the confirm offset is held by whoever counts         (I10)
+                    a settled member's log is a beginning of its owner's (I8)
                     no group's offset moves back under one owner         (I7)
                     no group stands behind the end of a queue            (I7, rule 16)
                     two replicas never settled different records of one epoch
@@ -25,6 +26,7 @@ from broker_trio.model.pair import NO_EPOCH, Epoch, Record
 from broker_trio.testing.checkers.verdict import Violation
 
 LOOK_S: Final = 0.05
+PEEK_BYTES: Final = 512  # of both logs, in front of the shorter one's end
 
 Reign = tuple[str, Epoch]
 Place = tuple[str, str, int]
@@ -49,12 +51,19 @@ class _Seen(NamedTuple):
 class Watch:
     """`records`: by epoch, in the order in which they came into force."""
 
-    def __init__(self, apps: Callable[[], dict[str, BrokerApp]], *, two_disks: bool) -> None:
+    def __init__(
+        self,
+        apps: Callable[[], dict[str, BrokerApp]],
+        peek: Callable[[str, str, int, int], bytes],
+        *,
+        two_disks: bool,
+    ) -> None:
+        """`peek`: bytes of a host's file, by name, path, position and size."""
         self.records: dict[Epoch, InForce] = {}
         self.looks = 0
         self.on_look: list[Callable[[], None]] = []
         self.accepted_at = float("-inf")  # when a loss was accepted last
-        self._apps, self._two_disks = apps, two_disks
+        self._apps, self._peek, self._two_disks = apps, peek, two_disks
         self._reign: Reign | None = None
         self._stood: dict[Place, int] = {}
         self._shown: tuple[Epoch, int] | None = None  # when a stranger came in the member's place
@@ -112,6 +121,8 @@ class Watch:
             )
             if is_counted and other.replica.settled == settled.epoch:
                 self._check_held(owner, other)
+            if other is not owner and other.replica.settled == settled.epoch:
+                self._check_prefix(owner, other)
         reign = (owner.name, settled.epoch)
         if reign != self._reign:
             self._reign, self._stood = reign, {}
@@ -138,6 +149,26 @@ class Watch:
         held = log.flushed_offset if self._two_disks else log.max_offset
         if held < confirm:
             raise Violation("I10", f"{owner.name} shows up to {confirm}, {other.name} has {held}")
+
+    def _check_prefix(self, owner: _Seen, other: _Seen) -> None:
+        """Byte for byte; the whole of both logs is compared when the run ends."""
+        ours, theirs = owner.parts.store.log, other.parts.store.log
+        if theirs.written_offset > ours.max_offset:
+            text = f"{other.name} has {theirs.written_offset} bytes of {owner.name}'s"
+            raise Violation("I8", f"{text} {ours.max_offset}")
+        end = min(ours.written_offset, theirs.written_offset)
+        one, two = self._before(owner, end), self._before(other, end)
+        shared = min(len(one), len(two))
+        if shared and one[-shared:] != two[-shared:]:
+            raise Violation("I8", f"{owner.name} and {other.name} differ in front of {end}")
+
+    def _before(self, one: _Seen, end: int) -> bytes:
+        """The last bytes of its log in front of a place; none where that is deleted."""
+        segment = one.parts.store.log.segments.find(end - 1)
+        if segment is None:
+            return b""
+        begin = max(segment.base, end - PEEK_BYTES)
+        return self._peek(one.name, segment.path, begin - segment.base, end - begin)
 
     def _check_offsets(self, owner: _Seen) -> None:
         queues = owner.parts.store.queues
