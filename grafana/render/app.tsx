@@ -25,22 +25,56 @@ function tableFrame(panel: any) {
     rows[key] = { ...(rows[key] ?? {}), ...m, [many ? `Value #${t.refId}` : 'Value']: Number(r.value[1]) };
   }));
   const list: any[] = Object.values(rows);
-  const columns = [...new Set(list.flatMap((r) => Object.keys(r)))].filter((c) => !org.excludeByName[c]).sort((a, b) => Number(a.startsWith('Value')) - Number(b.startsWith('Value')));
+  const place = (c: string) => org.indexByName[c] ?? 99;
+  const columns = [...new Set(list.flatMap((r) => Object.keys(r)))].filter((c) => !org.excludeByName[c]).sort((a, b) => place(a) - place(b));
+  const label = (c: string) => org.renameByName[c] ?? c;
+  const sorts = [...(panel.options.sortBy ?? [])].reverse();
+  for (const { displayName, desc } of sorts) {
+    const c = columns.find((one) => label(one) === displayName);
+    if (c) list.sort((a, b) => ((a[c] ?? '') < (b[c] ?? '') ? -1 : (a[c] ?? '') > (b[c] ?? '') ? 1 : 0) * (desc ? -1 : 1));
+  }
   const frame = toDataFrame({ fields: columns.map((c) => {
-    const label = org.renameByName[c] ?? c, over = panel.fieldConfig.overrides.find((o: any) => o.matcher.options === label);
-    const number = c.startsWith('Value');
-    return { name: label, type: number ? FieldType.number : FieldType.string, values: list.map((r) => r[c] ?? null), config: { ...(number ? config(panel, label) : {}), unit: over ? over.properties[0].value : number ? panel.fieldConfig.defaults.unit : undefined, custom: { filterable: false } } };
+    const over = Object.fromEntries(panel.fieldConfig.overrides.filter((o: any) => o.matcher.options === label(c)).flatMap((o: any) => o.properties.map((p: any) => [p.id, p.value])));
+    const number = c.startsWith('Value'), base = number ? config(panel, label(c)) : {};
+    const coloured = Boolean(over['custom.cellOptions'] ?? (number && panel.fieldConfig.defaults.custom.cellOptions));
+    return { name: label(c), type: number ? FieldType.number : FieldType.string, values: list.map((r) => r[c] ?? null), config: { ...base, unit: over.unit ?? (number ? panel.fieldConfig.defaults.unit : undefined), mappings: over.mappings ?? [], color: coloured ? { mode: 'thresholds' } : undefined, custom: { coloured } } };
   }) });
   return applyFieldOverrides({ data: [frame], fieldConfig: { defaults: {}, overrides: [] }, theme, replaceVariables: (s: string) => s, timeZone: 'utc' } as any)[0];
+}
+const clock = (ms: number) => new Date(ms).toISOString().slice(11, 19);
+const muted = theme.colors.text.secondary;
+/* Grafana's state timeline and heatmap live in its server's plugins, not in its components: drawn here. */
+function Timeline({ panel, board, width, height }: any) {
+  const series = panel.targets.flatMap((t: any) => t.result.map((r: any) => ({ name: name(t.legendFormat, r.metric), values: r.values })));
+  const words = panel.fieldConfig.defaults.mappings[0].options, left = 210, row = Math.min(44, (height - 30) / Math.max(1, series.length));
+  const x = (ms: number) => left + (ms - board.from) / (board.to - board.from) * (width - left);
+  return <svg width={width} height={height} fontSize={12}>{series.map((one: any, i: number) => <g key={i}>
+    <text x={0} y={i * row + row / 2 + 4} fill={theme.colors.text.primary}>{one.name}</text>
+    {one.values.map(([at, v]: any, j: number) => { const end = one.values[j + 1]?.[0] ?? at + 1, word = words[`${Number(v)}`];
+      return <rect key={j} x={x(at * 1000)} y={i * row + 3} width={Math.max(1, x(end * 1000) - x(at * 1000) + 0.5)} height={row - 6} fill={theme.visualization.getColorByName(word?.color ?? 'gray')} />; })}
+    {one.values.length > 0 && <text x={left + 8} y={i * row + row / 2 + 4} fill="black">{words[`${Number(one.values[one.values.length - 1][1])}`]?.text}</text>}
+  </g>)}{[0, 1, 2, 3].map((n) => <text key={n} x={left + n * (width - left - 50) / 3} y={height - 8} fill={muted}>{clock(board.from + n * (board.to - board.from) / 3)}</text>)}</svg>;
+}
+function Heat({ panel, board, width, height }: any) {
+  const bounds = panel.targets[0].result.map((r: any) => ({ le: Number(r.metric.le === '+Inf' ? Infinity : r.metric.le), at: new Map(r.values.map(([t, v]: any) => [t, Number(v)])) })).sort((a: any, b: any) => a.le - b.le);
+  const times = [...new Set<number>(bounds.flatMap((one: any) => [...one.at.keys()]))].sort((a, b) => a - b);
+  const cells = bounds.flatMap((one: any, i: number) => times.map((t) => ({ i, t, v: Math.max(0, (one.at.get(t) ?? 0) - (i ? bounds[i - 1].at.get(t) ?? 0 : 0)) })));
+  const most = Math.max(1e-9, ...cells.map((c: any) => c.v)), left = 56, row = (height - 24) / Math.max(1, bounds.length), col = (width - left) / Math.max(1, times.length);
+  const say = (le: number) => le === Infinity ? 'more' : le < 0.001 ? `${le * 1e6} µs` : le < 1 ? `${le * 1e3} ms` : `${le} s`;
+  return <svg width={width} height={height} fontSize={11}>{cells.filter((c: any) => c.v > 0).map((c: any, n: number) => <rect key={n} x={left + times.indexOf(c.t) * col} y={(bounds.length - 1 - c.i) * row} width={col + 0.5} height={row - 1} fill={`rgba(255,120,10,${0.1 + 0.9 * c.v / most})`} />)}
+    {bounds.map((one: any, i: number) => i % 2 === 0 && <text key={i} x={0} y={(bounds.length - 1 - i) * row + row / 2 + 4} fill={muted}>{say(one.le)}</text>)}
+    {[0, 1, 2].map((n) => <text key={n} x={left + n * (width - left - 50) / 2} y={height - 6} fill={muted}>{clock(board.from + n * (board.to - board.from) / 2)}</text>)}</svg>;
 }
 function Body({ panel, board, width, height }: any) {
   const range: any = { from: dateTime(board.from), to: dateTime(board.to), raw: { from: dateTime(board.from), to: dateTime(board.to) } };
   if (panel.type === 'table') {
     const { fields, length } = tableFrame(panel);
-    const text = (field: any, i: number) => { const one = field.display(field.values[i]); return [one.prefix, one.text, one.suffix].join(''); };
+    const text = (field: any, i: number) => { const one = field.display(field.values[i]); return <span style={field.config.custom.coloured ? { color: one.color, fontWeight: 600 } : {}}>{[one.prefix, one.text, one.suffix].join('')}</span>; };
     return <table style={{ width, fontSize: 13 }}><thead><tr>{fields.map((f: any) => <th key={f.name} style={{ color: theme.colors.text.link, padding: 4 }}>{f.name}</th>)}</tr></thead>
       <tbody>{[...Array(length).keys()].map((i) => <tr key={i}>{fields.map((f: any) => <td key={f.name} style={{ padding: 4 }}>{f.values[i] === null ? '' : text(f, i)}</td>)}</tr>)}</tbody></table>;
   }
+  if (panel.type === 'state-timeline') return <Timeline panel={panel} board={board} width={width} height={height} />;
+  if (panel.type === 'heatmap') return <Heat panel={panel} board={board} width={width} height={height} />;
   const data = frames(panel);
   if (panel.type === 'stat') {
     const each = width / Math.max(1, data.length);

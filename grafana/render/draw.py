@@ -5,7 +5,7 @@
 
 By hand only. A real Prometheus answers each panel's queries (tests/interop/monitored.py); a page
 with those answers is opened in a headless Chromium. Grafana's components have no state timeline and
-no heatmap: those panels are drawn as lines here.
+no heatmap (they are plugins of its server): app.tsx draws those two by itself.
 """
 
 import json
@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from grafana.src.__main__ import ROOT, dashboards
+from tests.interop.error_panels import expand
 from tests.interop.monitored import Monitored, monitored
-from tests.interop.test_dashboards import combinations, expand
+from tests.interop.test_dashboards import combinations
 
 PICTURES: Final = ROOT / "docs/pictures"
 HISTORY_S: Final = 50

@@ -53,7 +53,7 @@ BROKERS = (
         *cases("4m", f'brokertrio_ready{{{B}}}', fires="0x20", silent="0x6 1x20"),
         "The process runs and does not serve yet.",
         "Clients of this broker, if its partner is not the master.",
-        ("`curl -s localhost:10913/readyz` on its host: reasons, and how far recovery is. The panel *Recovery* shows the same.", "The last lines of `journalctl -u broker-trio-broker@INSTANCE`."),
+        (PAIR, "`curl -s localhost:10913/readyz` on its host: reasons, and how far recovery is. The panel *Recovery* shows the same.", "The last lines of `journalctl -u broker-trio-broker@INSTANCE`."),
         "A recovery that does not move: look at *Time of a flush* and the kernel's log for the disk.", "bt-broker",
     ),
     Alert(

@@ -31,7 +31,7 @@ def dashboard() -> Dashboard:
     board.stat(
         "Running now",
         "Drills that are active.",
-        q(f"sum(brokertrio_drill_active{{{OF}}})"),
+        q("sum(brokertrio_drill_active{[c]}) or vector(0)"),
         width=4, height=8, thresholds=steps(GREEN, (1, AMBER)),
     )  # fmt: skip
     board.stat(
@@ -49,14 +49,14 @@ def dashboard() -> Dashboard:
     board.row("Clients' view, and servers' below it")
     board.graph(
         "Acknowledged and unknown",
-        "The ledger's sends per second: acknowledged, and without a known outcome.",
+        "The ledger's sends, told when a drill ends: acknowledged, and without a known outcome.",
         q(f"sum(rate(brokertrio_checker_acknowledged_total{{[c]}}{RATE}))", "acknowledged"),
         q(f"sum(rate(brokertrio_checker_unknown_total{{[c]}}{RATE}))", "unknown"),
         unit="cps", width=12,
     )  # fmt: skip
     board.graph(
         "Unavailable and duplicates",
-        "Seconds without an acknowledged send, and sequence numbers met twice, in the last minute.",
+        "Seconds without an acknowledged send, and sequence numbers met twice, by drills that ended in the last minute.",
         q("sum(increase(brokertrio_checker_unavailable_seconds_total{[c]}[1m]))", "seconds unavailable"),
         q("sum(increase(brokertrio_checker_duplicates_total{[c]}[1m]))", "duplicates"),
         width=12,

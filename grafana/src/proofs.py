@@ -1,11 +1,19 @@
-"""How each page was seen firing and resolving on hosts: tests/fleet/test_monitoring.py does these.
+"""Which alerts were seen firing and resolving, by which fault: what a run of the tests wrote down.
 
-A page that is not listed here, or listed and no page, fails a test.
+    tests/interop/test_pages.py ──▶ seen.json ──▶ the table of docs/operating/alerts.md
+    tests/fleet/test_monitoring.py: HOSTS, by hand
+
+UNSEEN names the pages that have no entry yet. An entry counts while the alert's rule is the one that fired (its fingerprint is kept): a test says
+when a page has none, or one of another rule, and when a fault is gone or says something else.
 """
 
-from typing import Final
+import json
+import zlib
+from pathlib import Path
+from typing import Any, Final
 
-LIVE: Final = {
+SEEN: Final = Path(__file__).parent / "seen.json"
+HOSTS: Final = {
     "BrokerMasterDown": "both programs of a pair are stopped",
     "SendsRefusedNoSlave": "the slave is stopped under load",
     "SendErrorRatio": "the slave is stopped under load",
@@ -16,26 +24,40 @@ LIVE: Final = {
     "BrokerUnregisteredEverywhere": "slave and nameservers are stopped",
     "NameserversDisagree": "one nameserver is cut off from both brokers",
 }
-UNSEEN: Final = {
-    "RetentionEatsUnread": "figures that are planted: a fault would take hours of retention",
-    "DiskFullSoon": "the master's disk is filled but for a tenth",
-    "BrokerNotReady": "slave and nameservers are stopped, the master is started again",
-    "BrokerFlapping": "a broker is restarted four times",
-}
-"""A case is written, and was not seen to pass yet."""
+"""Seen on a lab's hosts as well, with the waits of production, by tests/fleet/test_monitoring.py."""
 
-PLANTED: Final = {
-    "SyncReplicationTimeouts": "a slave that is silent is detached, and sends are refused before they wait",
-    "ReplicationStalled": "the same: a silent slave is detached before that",
-    "BrokerTwoMasters": "leases exclude it",
-    "StoreCorruption": "a disk that returns wrong data cannot be ordered",
-}
-"""From a page of metrics on the monitor, and why not from a fault; seen firing."""
+UNSEEN: Final = frozenset(
+    {
+        "BrokerFlapping",
+        "BrokerNotReady",
+        "BrokerTwoMasters",
+        "BrokerUnregisteredEverywhere",
+        "RetentionEatsUnread",
+    }
+)
+"""Pages with a fault in tests/interop/faults.py that was not seen to raise them yet."""
 
 
-def table() -> str:
-    """For docs/operating/alerts.md."""
-    rows = [f"| {name} | {how} |\n" for name, how in LIVE.items()]
-    rows += [f"| {name} | *not seen yet*: {how} |\n" for name, how in UNSEEN.items()]
-    rows += [f"| {name} | *planted figures*: {why} |\n" for name, why in PLANTED.items()]
-    return "| page | raised by |\n|---|---|\n" + "".join(rows)
+def seen() -> dict[str, dict[str, Any]]:
+    """By alert: fault, how, rule, fired_s, resolved_s, commands."""
+    found: dict[str, dict[str, Any]] = json.loads(SEEN.read_text())
+    return found
+
+
+def fingerprint(expr: str) -> str:
+    """Of a rule."""
+    return f"{zlib.crc32(expr.encode()):08x}"
+
+
+def table(names: list[str]) -> str:
+    """Rows of these alerts, as far as they were seen, or should have been."""
+    found = seen()
+    rows = [
+        f"| {name} | `{one['fault']}`: {one['how']} | {one['fired_s']:g} s | {one['resolved_s']:g} s "
+        f"| {one['commands']} | {'yes' if name in HOSTS else ''} |\n"
+        for name in names
+        if (one := found.get(name))
+    ]
+    rows += [f"| {name} | *not seen yet* | | | | |\n" for name in names if name in UNSEEN]
+    head = "| alert | raised by | fired after | resolved after | commands | on hosts |\n"
+    return head + "|---|---|---|---|---|---|\n" + "".join(rows)

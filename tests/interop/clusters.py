@@ -25,7 +25,7 @@ from broker_trio.cli.up.ports import free_block, is_free
 from broker_trio.model.codes import RequestCode
 from tests.interop import raw
 
-START_SECONDS: Final = 60.0
+START_SECONDS: Final = 120.0
 STOP_SECONDS: Final = 30.0
 APACHE: Final = {"HEAP": "768m", "JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1"}  # starts sooner
 LIKE_OURS: Final = (

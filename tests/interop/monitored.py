@@ -26,7 +26,7 @@ from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from os import environ
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import pytest
 
@@ -52,14 +52,16 @@ READY_S: Final = 60.0
 HISTORY_S: Final = 45.0
 
 
+def missing(text: str) -> NoReturn:
+    """Skips, or fails where nothing may be missing."""
+    if environ.get("BROKER_TRIO_REQUIRE_INTEROP") == "1":
+        pytest.fail(text)
+    pytest.skip(text)
+
+
 def binary(name: str) -> str:
     """A program of Debian's package of the same name."""
-    found = shutil.which(name)
-    if found is None:
-        if environ.get("BROKER_TRIO_REQUIRE_INTEROP") == "1":
-            pytest.fail(f"{name} is not on PATH (Debian package {name})")
-        pytest.skip(f"{name} is not on PATH (Debian package {name})")
-    return found
+    return shutil.which(name) or missing(f"{name} is not on PATH (Debian package {name})")
 
 
 def free_port() -> int:
@@ -113,9 +115,19 @@ class Monitored:
         return sum(math.isfinite(float(value)) for one in found for _, value in one["values"])
 
 
-class _Server(ThreadingHTTPServer):
+class Server(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A scrape that gave up is Prometheus' affair."""
+
+
+def drill_value(name: str) -> float:
+    """As a ledger of 50 sends a second and a drill that passed three days ago would say it."""
+    now = time.time()
+    if name.endswith("last_success_timestamp_seconds"):
+        return now - 3 * 86_400
+    rising = {"acknowledged": 50.0, "unknown": 0.1, "unavailable": 0.01, "duplicates": 0.02}
+    per_s = next((rate for word, rate in rising.items() if word in name), 0.0)
+    return {"brokertrio_drill_rto_seconds": 3.1}.get(name, per_s * (now % 86_400))
 
 
 class _Drills(BaseHTTPRequestHandler):
@@ -125,7 +137,8 @@ class _Drills(BaseHTTPRequestHandler):
         lines = []
         for family in DRILL_FAMILIES:
             labels = ",".join(f'{name}="kill_master"' for name in family.labels)
-            lines.append(f"# TYPE {family.name} {family.kind}\n{family.name}{{{labels}}} 1\n")
+            value = drill_value(family.name)
+            lines.append(f"# TYPE {family.name} {family.kind}\n{family.name}{{{labels}}} {value}\n")
         self.send_response(200)
         self.send_header("Content-Type", "text/plain; version=0.0.4")
         self.end_headers()
@@ -153,7 +166,7 @@ def child(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 @contextmanager
 def drill_page() -> Iterator[str]:
-    server = _Server(("127.0.0.1", 0), _Drills)
+    server = Server(("127.0.0.1", 0), _Drills)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
@@ -166,9 +179,13 @@ def drill_page() -> Iterator[str]:
 
 @contextmanager
 def node_exporter(folder: Path) -> Iterator[str]:
-    """Its address."""
-    address = f"127.0.0.1:{free_port()}"
-    command = [binary("prometheus-node-exporter"), f"--web.listen-address={address}"]
+    """Its address; it adds the pages of the folder's `textfile`."""
+    address, pages = f"127.0.0.1:{free_port()}", folder / "textfile"
+    pages.mkdir()
+    command = [
+        binary("prometheus-node-exporter"), f"--web.listen-address={address}",
+        f"--collector.textfile.directory={pages}",
+    ]  # fmt: skip
     with child(command, folder / "node_exporter.log"):
         wait_until_ready(f"http://{address}/")
         yield address
@@ -189,32 +206,38 @@ def targets(told: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-@contextmanager
-def prometheus(folder: Path, told: dict[str, Any], drills: str, node: str) -> Iterator[str]:
-    """A Prometheus with our rules; its address."""
-    folder.mkdir()
+def rules(folder: Path, shorter: dict[str, str]) -> None:
+    """Our rules, evaluated each second; alerts wait for two seconds, windows are as told."""
     for path in (ROOT / "grafana/rules").glob("*.yml"):
         text = path.read_text().replace("interval: 15s", "interval: 1s")
         text = re.sub(r"for: \S+", "for: 2s", text)
+        text = re.sub(r"\[(\w+)\]", lambda found: f"[{shorter.get(found[1], found[1])}]", text)
         (folder / path.name).write_text(text)
-    (folder / "targets.json").write_text(json.dumps(targets(told)))
-    (folder / "drills.json").write_text(json.dumps([target(drills, "drill", "drill")]))
-    (folder / "node.json").write_text(json.dumps([target(node, "", "")]))
-    found = [("broker-trio", "targets.json"), ("drills", "drills.json"), ("node", "node.json")]
-    jobs = [
+
+
+@contextmanager
+def prometheus(
+    folder: Path, jobs: dict[str, list[dict[str, Any]]], shorter: dict[str, str] | None = None
+) -> Iterator[str]:
+    """A Prometheus with our rules and these targets; its address."""
+    folder.mkdir()
+    rules(folder, shorter or {})
+    for name, found in jobs.items():
+        (folder / f"{name}.json").write_text(json.dumps(found))
+    scrapes = [
         {
             "job_name": name,
             "honor_labels": True,
-            "file_sd_configs": [{"files": [f"{folder}/{file}"]}],
+            "file_sd_configs": [{"files": [f"{folder}/{name}.json"]}],
         }
-        for name, file in found
+        for name in jobs
     ]
     config = {
         "global": {"scrape_interval": "2s", "scrape_timeout": "2s", "evaluation_interval": "1s"},
         "rule_files": [f"{folder}/*.yml"],
-        "scrape_configs": jobs,
+        "scrape_configs": scrapes,
     }
-    file, address = folder / "prometheus.json", f"127.0.0.1:{free_port()}"
+    file, address = folder / "prometheus-config", f"127.0.0.1:{free_port()}"
     file.write_text(json.dumps(config))
     command = [
         binary("prometheus"), f"--config.file={file}", f"--storage.tsdb.path={folder}/data",
@@ -239,8 +262,10 @@ def wait_until_ready(url: str) -> None:
 
 
 @contextmanager
-def monitored(folder: Path, history_s: float = HISTORY_S) -> Iterator[Monitored]:
-    """Everything, with so much history behind it."""
+def monitored(
+    folder: Path, history_s: float = HISTORY_S, *, stand_in: bool = True
+) -> Iterator[Monitored]:
+    """Everything, with so much history behind it; `stand_in`: figures of drills that never ran."""
     up = [
         *COMMAND, "up", "--dir", str(folder / "cluster"), "--json", "--nameservers", "2",
         "--nameserver-port", "0", "--broker-port", "0",
@@ -250,9 +275,12 @@ def monitored(folder: Path, history_s: float = HISTORY_S) -> Iterator[Monitored]
         process = stack.enter_context(child(up, folder / "up.log"))
         assert process.stdout is not None
         told = json.loads(process.stdout.readline())
-        drills = stack.enter_context(drill_page())
         node = stack.enter_context(node_exporter(folder))
-        address = stack.enter_context(prometheus(folder / "prometheus", told, drills, node))
+        jobs = {"broker-trio": targets(told), "node": [target(node, "", "")]}
+        if stand_in:
+            drills = stack.enter_context(drill_page())
+            jobs["drills"] = [target(drills, "drill", "drill")]
+        address = stack.enter_context(prometheus(folder / "prometheus", jobs))
         running = Monitored(told, address)
         for topic in ("orders", "bills"):
             words = ("bench", "produce", topic, "--rate", "50", "--tasks", "4", "--warm-up", "0")

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from grafana.src.__main__ import ROOT
-from tests.interop.monitored import FIXED, Monitored, monitored
+from tests.interop.error_panels import expand
+from tests.interop.monitored import Monitored, monitored
 
 pytestmark = pytest.mark.slow  # minutes: by hand, and where CI has time
 BOARDS = sorted((ROOT / "grafana/dashboards").glob("*.json"))
@@ -26,12 +27,6 @@ CALM_S = 60.0
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Monitored]:
     with monitored(tmp_path_factory.mktemp("monitored")) as found:
         yield found
-
-
-def expand(expr: str, chosen: dict[str, str]) -> str:
-    for name, value in FIXED.items():
-        expr = expr.replace(name, value)
-    return re.sub(r"\$\{?([A-Za-z_]\w*)\}?", lambda found: chosen[found[1]], expr)
 
 
 def combinations(

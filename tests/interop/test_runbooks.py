@@ -5,8 +5,6 @@ would do and exit with 3; drain and undrain are run for real, in the order of th
 """
 
 import os
-import re
-import shlex
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -14,14 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from grafana.src.__main__ import ROOT
 from tests.interop.monitored import Monitored, monitored
+from tests.interop.runbooks import DONE, RUNBOOKS, commands, run_all
 
 pytestmark = pytest.mark.slow  # minutes: by hand, and where CI has time
-RUNBOOKS = sorted((ROOT / "docs/operating/runbooks").glob("*.md"))
-DONE, FAILED, SHOWN_ONLY = 0, 1, 3
-FINDS_FAULTS = {"doctor"}
-"""`doctor` exits with 1 when it found something wrong: that is its answer."""
 NOTICED_S, RESOLVED_S = 30.0, 150.0
 
 
@@ -30,24 +24,6 @@ def running(tmp_path: Path) -> Iterator[Monitored]:
     """One for each test: drains and kills leave their marks."""
     with monitored(tmp_path / "monitored", history_s=12) as found:
         yield found
-
-
-def commands(name: str) -> list[str]:
-    """Every `broker-trio …` of a runbook, in order."""
-    text = (ROOT / f"docs/operating/runbooks/{name}.md").read_text()
-    return re.findall(r"`broker-trio ([^`]+)`", text)
-
-
-def run_all(running: Monitored, found: list[str]) -> list[str]:
-    """Run them; what failed, with what it said."""
-    failed = []
-    for command in found:
-        words = shlex.split(command)
-        done = running.run(*words)
-        allowed = {DONE, SHOWN_ONLY} | ({FAILED} if words[0] in FINDS_FAULTS else set())
-        if done.returncode not in allowed:
-            failed.append(f"{command}: {done.returncode}: {done.stdout[-300:]}{done.stderr[-300:]}")
-    return failed
 
 
 def wait_for(running: Monitored, true: Callable[[], bool], seconds: float) -> None:

@@ -16,6 +16,8 @@ from grafana.src.__main__ import ROOT
 from grafana.src.lint import dashboard_problems, expression_problems
 from grafana.src.recording import COMPAT, RECORDING
 from grafana.src.rule_files import ALERTS
+from tests.interop.error_panels import ERRORS
+from tests.interop.faults import FAULTS
 
 BOARDS = sorted((ROOT / "grafana/dashboards").glob("*.json"))
 RULE_TESTS = sorted((ROOT / "grafana/rules_test").glob("*.yml"))
@@ -57,11 +59,45 @@ def test_no_runbook_lacks_its_alert() -> None:
     assert len({alert.name for alert in ALERTS}) == len(ALERTS)
 
 
-def test_every_page_was_seen_on_hosts_or_says_why_not() -> None:
-    """The table of alerts.md names each page once."""
-    pages = {alert.name for alert in ALERTS if alert.severity == "page"}
-    told = [*proofs.LIVE, *proofs.UNSEEN, *proofs.PLANTED]
-    assert sorted(told) == sorted(pages)
+PAGES = [alert for alert in ALERTS if alert.severity == "page"]
+
+
+@pytest.mark.parametrize("alert", PAGES, ids=lambda a: a.name)
+def test_a_page_was_seen_firing_and_resolving_with_the_rule_that_it_has(alert: Any) -> None:
+    """By a fault that is still there and raises it; a changed rule has to be seen anew."""
+    again = "BROKER_TRIO_RECORD_PAGES=1 uv run pytest -m slow tests/interop/test_pages.py"
+    found = proofs.seen().get(alert.name)
+    assert (found is None) == (alert.name in proofs.UNSEEN), f"{alert.name}: {again}"
+    if found is None:
+        return
+    assert found["rule"] == proofs.fingerprint(alert.expr), f"{alert.name}: {again}"
+    fault = FAULTS[found["fault"]]
+    assert alert.name in fault.pages
+    assert found["how"] == fault.says
+    assert found["fired_s"] > 0
+    assert found["resolved_s"] >= 0, "counted from when the cluster was whole again"
+    assert found["commands"] > 0, "its runbook's commands ran with the fault present"
+
+
+def test_what_was_seen_of_other_alerts_is_still_so() -> None:
+    """Their rules and faults, too; nothing is told of an alert that is gone."""
+    rules = {alert.name: alert.expr for alert in ALERTS}
+    for name, found in proofs.seen().items():
+        assert found["rule"] == proofs.fingerprint(rules[name]), name
+        assert name in FAULTS[found["fault"]].pages | FAULTS[found["fault"]].tickets
+
+
+def test_every_fault_raises_pages_that_there_are_and_every_page_has_one() -> None:
+    """And every panel of an error stands on its dashboard."""
+    raised = [name for fault in FAULTS.values() for name in fault.pages]
+    assert sorted(raised) == sorted(alert.name for alert in PAGES)
+    assert proofs.HOSTS.keys() <= set(raised)
+    assert ERRORS.keys() <= FAULTS.keys()
+    for panel in (one for found in ERRORS.values() for one in found):
+        titles = [
+            one["title"] for one in board(ROOT / f"grafana/dashboards/{panel.board}.json")["panels"]
+        ]
+        assert panel.title in titles
 
 
 @pytest.mark.parametrize("rule", [*RECORDING, *COMPAT], ids=lambda r: r.name)

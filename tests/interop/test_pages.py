@@ -1,0 +1,111 @@
+"""Each page, raised by a fault of real processes, and resolved when that is mended.
+
+While the fault is there, the panels that must show it do, and the commands of its runbook run.
+With BROKER_TRIO_RECORD_PAGES=1 what was seen is written to grafana/src/seen.json, from which
+docs/operating/alerts.md has its table; the rule's text goes with it, so that a page whose rule has
+changed since counts as not seen.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from itertools import chain
+from os import environ
+from typing import Any
+
+import pytest
+
+from grafana.src import proofs
+from grafana.src.rule_files import ALERTS
+from tests.interop.breakable import Site, site
+from tests.interop.error_panels import ERRORS, problem
+from tests.interop.faults import FAULTS, Fault
+from tests.interop.runbooks import commands, run_all
+
+pytestmark = pytest.mark.slow  # a quarter of an hour: by hand, and where CI has time
+RULES = {alert.name: alert.expr for alert in ALERTS}
+CALM_S, FIRES_S, SHOWN_S, RESOLVES_S = 240.0, 240.0, 60.0, 300.0
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with site(tmp_path_factory.mktemp("pages")) as found:
+        yield found
+
+
+def wait_until(running: Site, true: Callable[[], bool], seconds: float) -> float:
+    """How long it took. Raises `AssertionError` with what fires after `seconds`."""
+    began = time.monotonic()
+    while not true():
+        assert time.monotonic() - began < seconds, running.watch.firing()
+        time.sleep(0.25)
+    return round(time.monotonic() - began, 1)
+
+
+def wait_shown(running: Site, name: str, cluster: str) -> None:
+    """Until each of the fault's error panels shows it."""
+    for panel in ERRORS.get(name, ()):
+        deadline = time.monotonic() + SHOWN_S
+        while text := problem(running.watch, panel, cluster):
+            assert time.monotonic() < deadline, text
+            time.sleep(0.5)
+
+
+def carry_out(running: Site, fault: Fault) -> dict[str, int]:
+    """The commands of the fault's runbooks, each once, while it is there; how many each has."""
+    found = {name: commands(name) for name in sorted(fault.pages | fault.tickets)}
+    for name, words in found.items():
+        assert words, f"the runbook of {name} has no command"
+    assert run_all(running.watch, list(dict.fromkeys(chain(*found.values())))) == []
+    return {name: len(words) for name, words in found.items()}
+
+
+def record(seen: dict[str, Any]) -> None:
+    """Where asked for: what was seen, beside what was seen before."""
+    if environ.get("BROKER_TRIO_RECORD_PAGES") == "1":
+        kept = json.loads(proofs.SEEN.read_text()) if proofs.SEEN.exists() else {}
+        proofs.SEEN.write_text(json.dumps(kept | seen, indent=1, sort_keys=True) + "\n")
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_page_fires_on_its_fault_and_is_resolved(
+    running: Site, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It fires while the fault is there, is seen and worked on, and ends with the fault."""
+    fault, watch = FAULTS[name], running.watch
+    expected = fault.pages | fault.tickets
+    running.pair.mend()
+    wait_until(running, lambda: not fault.pages & watch.firing().keys(), CALM_S)
+    seen = dict[str, float]()
+    with running.load(*fault.load) if fault.load else nullcontext():
+        began = time.monotonic()
+
+        def all_seen() -> bool:
+            for alert in watch.firing().keys() & expected:
+                seen.setdefault(alert, round(time.monotonic() - began, 1))
+            return seen.keys() == expected
+
+        try:
+            fault.do(running)
+            wait_until(running, all_seen, FIRES_S)
+            wait_shown(running, name, fault.cluster)
+            done = carry_out(running, fault)
+        finally:
+            fault.undo(running)
+    resolved_s = wait_until(running, lambda: not expected & watch.firing().keys(), RESOLVES_S)
+    record(
+        {
+            alert: {
+                "fault": name,
+                "how": fault.says,
+                "rule": proofs.fingerprint(RULES[alert]),
+                "fired_s": seen[alert],
+                "resolved_s": resolved_s,
+                "commands": done[alert],
+            }
+            for alert in expected
+        }
+    )
+    with capsys.disabled():
+        print(f"\n{name}: fired {seen}, resolved {resolved_s} s, commands {done}")  # noqa: T201
