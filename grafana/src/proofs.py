@@ -27,13 +27,7 @@ HOSTS: Final = {
 """Seen on a lab's hosts as well, with the waits of production, by tests/fleet/test_monitoring.py."""
 
 UNSEEN: Final = frozenset(
-    {
-        "BrokerFlapping",
-        "BrokerNotReady",
-        "BrokerTwoMasters",
-        "BrokerUnregisteredEverywhere",
-        "RetentionEatsUnread",
-    }
+    {"BrokerFlapping", "BrokerNotReady", "BrokerTwoMasters", "RetentionEatsUnread"}
 )
 """Pages with a fault in tests/interop/faults.py that was not seen to raise them yet."""
 
