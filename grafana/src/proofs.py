@@ -26,9 +26,7 @@ HOSTS: Final = {
 }
 """Seen on a lab's hosts as well, with the waits of production, by tests/fleet/test_monitoring.py."""
 
-UNSEEN: Final = frozenset(
-    {"BrokerFlapping", "BrokerNotReady", "BrokerTwoMasters", "RetentionEatsUnread"}
-)
+UNSEEN: Final = frozenset({"BrokerFlapping", "BrokerNotReady"})
 """Pages with a fault in tests/interop/faults.py that was not seen to raise them yet."""
 
 
