@@ -198,6 +198,6 @@ class SimulatedMachines:
 def _lag_of(app: App) -> LoopLag:
     """What measures how late timers run: never, in virtual time, and ten times a second."""
     if isinstance(app, NameserverApp):
-        return app._loop_lag
+        return app.lag
     assert app.parts is not None
     return app.parts.lag
