@@ -243,3 +243,15 @@ class Ledger:
         told |= {key: report[key]["count"] for key in ("lost", "duplicated")}
         figure(figure_name, **told)
         return report
+
+    def must_be_whole(self, figure_name: str) -> None:
+        """Judged: no send failed, nothing is lost or doubled, and all were acknowledged.
+
+        But for those stored and told so late that a slave, which restarts, had taken longer than
+        `replication.slave_timeout_ms`: an idle machine has none.
+        """
+        report = self.judge(figure_name)
+        told = {key: report[key] for key in ("failed", "unknown", "reasons", "causes")}
+        assert report["verdict"] == "pass", told
+        assert report["failed"] == 0, told
+        assert report["unknown"] == report["causes"].get("FLUSH_SLAVE_TIMEOUT", 0), told
