@@ -23,7 +23,7 @@ The script is the seed's, in turns: `SCRIPTS[seed % 10]`.
 """
 
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Final
 
@@ -184,11 +184,11 @@ async def blank(run: Run) -> None:
     """
     master, slave, _ = _sides(run)
     await _put_out(run, slave)
-    if run.rng.random() < 0.7:
-        for verb in ("fence", "rejoin"):
-            run.pair.fault("order", verb, master)
-            await run.operator.order(master, verb)
-    with _learning_slowly(run, master, slave):
+    forgets = run.rng.random() < 0.5
+    for verb in ("fence", "rejoin") if forgets else ():
+        run.pair.fault("order", verb, master)
+        await run.operator.order(master, verb)
+    with _learning_slowly(run, master, slave) if forgets else nullcontext():
         await run.pair.up(slave)
         await _pause(run, 0.5, 3.0)
         await _off(run, master)
