@@ -116,7 +116,7 @@ class ScriptedRole:
         assert offset >= self.confirmed
         self.confirmed = offset
 
-    async def durable(self) -> None:
+    async def persisted(self) -> None:
         """All of it always is."""
 
     async def take(self, record: bytes) -> str:

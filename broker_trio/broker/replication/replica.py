@@ -266,7 +266,7 @@ class Replica:
             return f"epoch {self.epoch} was promised meanwhile"
         return why
 
-    async def durable(self) -> None:
+    async def persisted(self) -> None:
         """What was decided before is on disk. Raises `Refused`, `StoreFailed`."""
         await self.save()
 

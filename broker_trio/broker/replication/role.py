@@ -107,7 +107,7 @@ class Role(Protocol):
 
     # -- as slave: what the master said, how far we are ------------------------------------------
 
-    async def durable(self) -> None:
+    async def persisted(self) -> None:
         """Return once what `settled` and `epoch` say is on disk. Raises `Refused`: a full disk."""
         ...
 
@@ -177,7 +177,7 @@ class Lone:
     def confirm(self, offset: int) -> None:
         """One copy is all."""
 
-    async def durable(self) -> None:
+    async def persisted(self) -> None:
         raise AssertionError("a broker without a pair follows nobody")
 
     async def take(self, record: bytes) -> str:

@@ -217,7 +217,7 @@ class Slave:
         store.write_out()
         end = store.log.max_offset
         crc_from, crc = await self._replica.tail_crc(end)
-        await role.durable()  # nothing between here and the message: it says what is on disk
+        await role.persisted()  # nothing between here and the message: it says what is on disk
         attach = Attach(
             settled=role.settled,
             promised=role.epoch,
