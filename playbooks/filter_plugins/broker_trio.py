@@ -26,6 +26,7 @@ NOT_OPTIONS = {
     "broker_name",
     "broker_id",
     "broker_instances",
+    "brokers_per_host",
     "broker_trio_cluster",
     "broker_trio_lock",
 }

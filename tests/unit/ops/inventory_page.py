@@ -11,6 +11,8 @@ Written from the roles' argument specs: `uv run python -m tests.unit.ops.invento
 Groups are `nameservers`, `brokers` and `monitors`; a host may be in several.
 `ansible_host`, or `cluster_address` where that differs, is the address that the cluster uses.
 A host with several brokers lists them in `broker_instances`, each with its own name and id.
+Or it says `brokers_per_host: 2`: `broker_name`, and from the second on `broker_name-2`, `-3`, …,
+with ports ten above; in a pair both hosts say the same.
 """
 
 
