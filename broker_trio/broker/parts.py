@@ -114,7 +114,7 @@ class Parts:
         config: BrokerConfig,
         client: RemotingClient,
     ) -> None:
-        self.schedule = Schedule(disk, self.store, clock, self.settings)
+        self.schedule = Schedule(disk, self.store, clock, self.topics)
         self.sessions = Sessions(self.topics, self.groups, clock)
         self.locks = Locks(clock)
         self.held = HeldPulls(clock, config.pull.held_pulls_max)

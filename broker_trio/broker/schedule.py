@@ -34,7 +34,7 @@ import trio
 
 from broker_trio.broker.metadata import MetadataFile
 from broker_trio.broker.properties import checked
-from broker_trio.broker.settings import Settings
+from broker_trio.broker.topics import Topics
 from broker_trio.model import names
 from broker_trio.model.errors import LocalProtocolError, Refused, RemoteProtocolError
 from broker_trio.model.hashes import tags_code
@@ -151,13 +151,13 @@ def from_schedule(data: bytes) -> Draft:
 class Schedule:
     """Positions of all levels, and the task that moves them."""
 
-    def __init__(self, disk: Disk, store: Store, clock: Clock, settings: Settings) -> None:
+    def __init__(self, disk: Disk, store: Store, clock: Clock, topics: Topics) -> None:
         self.file = MetadataFile(disk, PATH, interval_s=PERSIST_INTERVAL_S)
         self.data_version = DataVersion()
         self.delivered = 0
         self.passed = 0  # records that could not be delivered, ever
         self.refused = 0
-        self._store, self._clock, self._settings = store, clock, settings
+        self._store, self._clock, self._topics = store, clock, topics
         self._positions: dict[int, int] = {}
         self._durable: dict[int, int] = {}
         self._steps: deque[_Step] = deque()
@@ -297,7 +297,9 @@ class Schedule:
         if data is None:
             return self._pass(level, offset, "no readable record")
         try:
-            self._store.append(from_schedule(data))
+            draft = from_schedule(data)
+            self._topics.make_readable(draft.topic, draft.queue_id)
+            self._store.append(draft)
         except (RemoteProtocolError, LocalProtocolError) as error:
             return self._pass(level, offset, str(error))
         except Refused as refusal:

@@ -240,8 +240,21 @@ class Topics:
         """
         missing = [topic for topic in held if not self.get(topic) and not self.is_system(topic)]
         for topic in missing:
-            self._ensure(topic, held[topic])
+            self.put(self._restored(topic, held[topic]))
         return missing
+
+    def make_readable(self, topic: str, queue_id: int) -> None:
+        """Before a delayed message comes to its queue: readers must be shown that queue.
+
+        The topic's configuration may have been lost with the power, or with a master that had not
+        sent it yet, and been made again from what else the log holds of it, or not at all. Raises
+        `Refused` where it cannot be made.
+        """
+        config = self.get(topic)
+        if config is None:
+            self.put(self._restored(topic, queue_id + 1))
+        elif config.read_queue_nums <= queue_id:
+            self.put(msgspec.structs.replace(config, read_queue_nums=queue_id + 1))
 
     def _ensure(self, topic: str, queue_nums: int, *, order: bool = False) -> TopicConfig:
         config = self.get(topic)

@@ -18,7 +18,6 @@ from broker_trio.broker.replication.replica import PairSettings
 from broker_trio.broker.replication.replication import Replication
 from broker_trio.broker.replication.view import View
 from broker_trio.broker.schedule import Schedule
-from broker_trio.broker.settings import Settings
 from broker_trio.model.codes import RequestCode
 from broker_trio.model.errors import RemoteProtocolError
 from broker_trio.model.pair import Status
@@ -51,7 +50,7 @@ class Replicated(Program):
         client = RemotingClient(through(node.network))
         async with client, trio.open_nursery() as nursery:
             await nursery.start(store.run)
-            self.schedule = Schedule(node.disk, store, node.clock, Settings())
+            self.schedule = Schedule(node.disk, store, node.clock, self.topics)
             for table in (self.topics, self.groups, self.offsets, self.schedule):
                 table.load(log_is_empty=True)
             (other,) = [name for name in rig.names if name != node.name]

@@ -190,7 +190,7 @@ class Program:
         rig, node, store = self.rig, self.node, self.store
         async with trio.open_nursery() as nursery:
             await nursery.start(store.run)
-            self.schedule = Schedule(node.disk, store, node.clock, Settings())
+            self.schedule = Schedule(node.disk, store, node.clock, self.topics)
             for table in (self.topics, self.groups, self.offsets, self.schedule):
                 table.load(log_is_empty=True)
             tables = Tables(self.topics, self.groups, self.offsets, self.schedule, store)

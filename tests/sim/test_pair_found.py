@@ -190,7 +190,7 @@ async def promoted_without_a_topic(world: World) -> None:
     await pair.node("b0").stopped()
     while pair.owner() != "b1":  # noqa: ASYNC110 -- nobody tells
         await trio.sleep(0.1)
-    assert pair.apps["b1"].parts.topics.get("t").read_queue_nums == max(ends) + 1
+    assert pair.apps["b1"].parts.topics.get("t").read_queue_nums > max(ends)
     await pair.up("b0")
     await pair.whole()
     await trio.sleep(1.0)

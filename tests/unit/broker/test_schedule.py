@@ -13,6 +13,7 @@ from broker_trio.model.codes import ResponseCode
 from broker_trio.model.errors import Refused, RemoteProtocolError
 from broker_trio.model.message import DELAY_LEVELS_S
 from broker_trio.model.names import SCHEDULE_TOPIC
+from broker_trio.model.topic import TopicConfig
 from broker_trio.store.store import Draft
 from broker_trio.testing.disk_faults import Dead
 from broker_trio.testing.sim_clock import SimClock
@@ -103,6 +104,22 @@ async def test_a_message_that_may_not_be_read_yet_is_waited_for(autojump_clock):
         broker.store.bound = bound
         await trio.sleep(1)
         assert bodies(broker) == [b"x"]
+
+
+async def test_a_delayed_message_comes_to_a_queue_that_readers_are_shown(autojump_clock):
+    """pair_promises, seed 48: a slave promoted before it knew the topic made it again with the
+    queues that held messages; a delayed one for another queue came where nobody reads."""
+    async with running("schedule") as broker:
+        topics = broker.parts.topics
+        topics.put(TopicConfig("narrow", 1, 1))
+        broker.put("narrow", 2, b"x", level=1)
+        broker.put("unknown", 12, b"y", level=1)
+        topics.delete("unknown")
+        await trio.sleep(5)
+        assert (bodies(broker, "narrow", 2), bodies(broker, "unknown", 12)) == ([b"x"], [b"y"])
+        narrow, unknown = topics.require("narrow"), topics.require("unknown")
+        assert (narrow.read_queue_nums, narrow.write_queue_nums) == (3, 1)
+        assert unknown.read_queue_nums == 13
 
 
 async def test_a_refused_append_leaves_the_message_where_it_is(autojump_clock):
