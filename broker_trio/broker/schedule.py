@@ -298,7 +298,7 @@ class Schedule:
             return self._pass(level, offset, "no readable record")
         try:
             draft = from_schedule(data)
-            self._topics.make_readable(draft.topic, draft.queue_id)
+            self._make_readable(draft)
             self._store.append(draft)
         except (RemoteProtocolError, LocalProtocolError) as error:
             return self._pass(level, offset, str(error))
@@ -308,6 +308,13 @@ class Schedule:
             return RETRY_S
         self.delivered += 1
         return 0.0
+
+    def _make_readable(self, draft: Draft) -> None:
+        """Where that cannot be, it is delivered all the same: one message stops no level."""
+        try:
+            self._topics.make_readable(draft.topic, draft.queue_id)
+        except Refused as refusal:
+            log.warning("schedule.unreadable", topic=draft.topic, reason=refusal.remark)
 
     def _pass(self, level: int, offset: int, problem: str) -> float:
         self.passed += 1

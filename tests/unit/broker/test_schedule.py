@@ -120,6 +120,10 @@ async def test_a_delayed_message_comes_to_a_queue_that_readers_are_shown(autojum
         narrow, unknown = topics.require("narrow"), topics.require("unknown")
         assert (narrow.read_queue_nums, narrow.write_queue_nums) == (3, 1)
         assert unknown.read_queue_nums == 13
+        topics.topics_max = len(topics.table)
+        broker.put("no-room", 0, b"z", level=1)
+        await trio.sleep(5)
+        assert bodies(broker, "no-room") == [b"z"]
 
 
 async def test_a_refused_append_leaves_the_message_where_it_is(autojump_clock):
