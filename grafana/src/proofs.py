@@ -3,7 +3,7 @@
     tests/interop/test_pages.py ──▶ seen.json ──▶ the table of docs/operating/alerts.md
     tests/fleet/test_monitoring.py: HOSTS, by hand
 
-UNSEEN names the pages that have no entry yet. An entry counts while the alert's rule is the one that fired (its fingerprint is kept): a test says
+An entry counts while the alert's rule is the one that fired (its fingerprint is kept): a test says
 when a page has none, or one of another rule, and when a fault is gone or says something else.
 """
 
@@ -26,9 +26,6 @@ HOSTS: Final = {
 }
 """Seen on a lab's hosts as well, with the waits of production, by tests/fleet/test_monitoring.py."""
 
-UNSEEN: Final = frozenset({"BrokerFlapping", "BrokerNotReady"})
-"""Pages with a fault in tests/interop/faults.py that was not seen to raise them yet."""
-
 
 def seen() -> dict[str, dict[str, Any]]:
     """By alert: fault, how, rule, fired_s, resolved_s, commands."""
@@ -42,7 +39,7 @@ def fingerprint(expr: str) -> str:
 
 
 def table(names: list[str]) -> str:
-    """Rows of these alerts, as far as they were seen, or should have been."""
+    """Rows of these alerts, as far as they were seen."""
     found = seen()
     rows = [
         f"| {name} | `{one['fault']}`: {one['how']} | {one['fired_s']:g} s | {one['resolved_s']:g} s "
@@ -50,6 +47,5 @@ def table(names: list[str]) -> str:
         for name in names
         if (one := found.get(name))
     ]
-    rows += [f"| {name} | *not seen yet* | | | | |\n" for name in names if name in UNSEEN]
     head = "| alert | raised by | fired after | resolved after | commands | on hosts |\n"
     return head + "|---|---|---|---|---|---|\n" + "".join(rows)
