@@ -49,6 +49,7 @@ os.fsync, os.fdatasync = hanging(os.fsync), hanging(os.fdatasync)
 sys.argv = ["broker-trio", *words]
 runpy.run_module("broker_trio", run_name="__main__")
 """
+HANGS: Final = "hangs"  # the file, in a replica's folder
 MOUNT: Final = 'for one; do mount -t tmpfs -o size=$0 tmpfs "$one" || exit; done; echo up; exec cat'
 SHORTER: Final = {
     "7d": "10m", "6h": "1m", "1h": "1m", "15m": "2m", "10m": "20s", "5m": "16s", "2m": "16s",
@@ -128,7 +129,7 @@ class Breakable(Pair):
         return self.folder / f"{NAME}-{number}" / "store"
 
     def hang_file(self, program: Program) -> Path:
-        return program.folder / "hangs"
+        return program.folder / HANGS
 
     def _replica(self, number: int, port: int, other: int) -> Program:
         folder, address = self.folder / f"{NAME}-{number}", f"127.0.0.1:{port}"
@@ -140,19 +141,11 @@ class Breakable(Pair):
             "data": str(self.store_path(number)),
             "register_interval_s": 10,
         }
-        replication = {
-            "REPLICA_ID": str(number),
-            "ROLE": "master" if number == 1 else "slave",
-            "PEER": f"127.0.0.1:{other}",
-            "KEY_FILE": str(self.key),
-            "RESTORE_AFTER_MS": "1000",
-        }
-        environment = {f"BROKER_TRIO__REPLICATION__{key}": v for key, v in replication.items()}
+        environment = self._replicating(number, f"127.0.0.1:{other}")
         environment |= {f"BROKER_TRIO__STORE__{key}": v for key, v in STORE.items()}
         _, _, _, *words = ours("broker", folder, config, http)
         enter = ["nsenter", "-t", str(self.disks), "-U", "-m", "--preserve-credentials"]
-        hang = str(folder / "hangs")
-        command = [*enter, sys.executable, "-c", HANGING, hang, *words]
+        command = [*enter, sys.executable, "-c", HANGING, str(folder / HANGS), *words]
         return Program(
             command, address, folder, environment, lambda _: answers(f"http://{http}/livez")
         )

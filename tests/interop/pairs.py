@@ -109,6 +109,17 @@ class Pair:
             file.write("\n[witness]\nnew = true\n")
         return Program(command, f"{host}:{port}", folder, {}, listening).start()
 
+    def _replicating(self, number: int, peer: str) -> dict[str, str]:
+        """The environment that makes a broker this replica of the pair."""
+        replication = {
+            "REPLICA_ID": str(number),
+            "ROLE": "master" if number == 1 else "slave",
+            "PEER": peer,
+            "KEY_FILE": str(self.key),
+            "RESTORE_AFTER_MS": "1000",
+        }
+        return {f"BROKER_TRIO__REPLICATION__{key}": v for key, v in replication.items()}
+
     def _replica(self, number: int, port: int, other: int) -> Program:
         folder, hosts = self.folder / f"{NAME}-{number}", self.hosts
         host, peer = hosts.replicas[number - 1], hosts.replicas[2 - number]
@@ -121,14 +132,7 @@ class Pair:
             "nameservers": [self.nameserver.address],
             "data": str(store),
         }
-        replication = {
-            "REPLICA_ID": str(number),
-            "ROLE": "master" if number == 1 else "slave",
-            "PEER": f"{peer}:{other}",
-            "KEY_FILE": str(self.key),
-            "RESTORE_AFTER_MS": "1000",
-        }
-        environment = {f"BROKER_TRIO__REPLICATION__{key}": v for key, v in replication.items()}
+        environment = self._replicating(number, f"{peer}:{other}")
         environment |= {"BROKER_TRIO__STORE__FLUSH_DISK_TYPE": self.flush, **self.settings}
         command = ours("broker", folder, config, http="")
         if number == 2:
