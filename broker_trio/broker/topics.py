@@ -36,6 +36,7 @@ PATH: Final = "config/topics.json"
 TOPICS_MAX: Final = 50_000  # one registration carries them all: 16 MiB hold about 70,000
 QUEUES_MAX: Final = 4096  # a topic's queues on one broker; each is files and a table entry
 SYS_FLAG_MAX: Final = 2**31 - 1  # nameservers refuse a whole registration for one beyond
+SHOWN: Final = 20  # names in a line of the log
 RW: Final = Perm.READ | Perm.WRITE
 
 
@@ -107,10 +108,11 @@ class Topics:
     def restore(self, queues: dict[str, int]) -> list[str]:
         """Make an entry again for topics that have messages and none: `queues` is topic -> count.
 
-        A topic that a send made may be lost with the power before topics.json was written, while
-        its acknowledged message is in the log. Which queues it had is lost, too: a plain topic gets
-        the default number at least, because producers go on sending to all that they know of.
-        Returns the names.
+        A topic that a send made may be lost with the power before topics.json was written, or with
+        a master that had not sent it to its slave yet, while its acknowledged message is in the
+        log. Without it nobody would find that message. Which queues it had is lost, too: a plain
+        topic gets the default number at least, because producers go on sending to all that they
+        know of. No full table refuses it: the log had room for its messages. Returns the names.
         """
         missing = [
             self._restored(topic, nums)
@@ -119,7 +121,7 @@ class Topics:
         ]
         restored = [config.topic_name for config in missing]
         if restored:
-            log.warning("topics.restored", topics=restored)
+            log.warning("topics.restored", topics=restored[:SHOWN])
         self._put_all(missing)
         return restored
 
@@ -231,17 +233,6 @@ class Topics:
     def ensure_dlq(self, group: str) -> TopicConfig:
         """`%DLQ%<group>`: dead letters, one queue, readable and writable."""
         return self._ensure(names.dlq_topic(group), 1)
-
-    def known_by_log(self, held: dict[str, int]) -> list[str]:
-        """Make what is missing of these topics, each with so many queues; which they were.
-
-        A master that was promoted has messages of topics whose configuration was on its way when
-        the old one ended. Without it nobody would find them, and its slave would drop them.
-        """
-        missing = [topic for topic in held if not self.get(topic) and not self.is_system(topic)]
-        for topic in missing:
-            self.put(self._restored(topic, held[topic]))
-        return missing
 
     def make_readable(self, topic: str, queue_id: int) -> None:
         """Before a delayed message comes to its queue: readers must be shown that queue.

@@ -38,10 +38,10 @@ GROUPS = (
     ),
     Alert(
         "DeadLetters", "groups", "ticket", "0s",
-        "sum by (cluster, topic, consumer_group) (increase(rocketmq_send_to_dlq_messages_total[10m])) > 0",
+        "sum by (cluster, topic, consumer_group) (increase(rocketmq_send_to_dlq_messages_total[10m]) > 0 or (rocketmq_send_to_dlq_messages_total unless rocketmq_send_to_dlq_messages_total offset 10m)) > 0",
         "Group {{ $labels.consumer_group }} gave up messages of {{ $labels.topic }}",
         "{{ $value | humanize }} dead letters in ten minutes.",
-        *cases("3m", f"rocketmq_send_to_dlq_messages_total{{{B},topic=\"orders\",consumer_group=\"billing\"}}", fires="0x4 3x40", silent="3x40"),
+        *cases("12m", f"rocketmq_send_to_dlq_messages_total{{{B},topic=\"orders\",consumer_group=\"billing\"}}", fires="_x40 3x20", silent="3x60"),
         "A consumer failed on the same message until its retries were over.", "Whoever waits for those messages.",
         ("`broker-trio dlq count billing` tells the causes.", "`broker-trio dlq peek billing` prints them.", "Cause mended: `broker-trio dlq send-back billing --rate 10/s` shows what it would send; `--yes` does it."), "", "bt-lag",
     ),

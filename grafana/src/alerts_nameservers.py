@@ -95,7 +95,7 @@ NAMESERVERS = (
         "What it proved may not hold any more.",
         *cases("2h", 'brokertrio_drill_last_success_timestamp_seconds{cluster="c",drill="kill_master"}', fires="-8000000x600", silent="0x600"),
         "The last proof is older than 90 days.", "Nobody yet.",
-        ("Run the drill again, at a quiet hour.",), "", "bt-drills",
+        ("`broker-trio drill list` names the drills; run it again, at a quiet hour.",), "", "bt-drills",
     ),
 )  # fmt: skip
 
@@ -139,7 +139,7 @@ MONITORING = (
         "Its last reload of the configuration failed.",
         *cases("8m", f"prometheus_config_last_reload_successful{{{PROM}}}", fires="0x60", silent="1x60"),
         "The files on its host do not parse.", "You: new rules are not in force.",
-        ("`promtool check config /etc/prometheus/prometheus.yml` on its host.",),
+        ("`promtool check config /etc/prometheus/prometheus.yml` on its host names the file and the line.", "Mend it, and reload: `systemctl reload prometheus`."),
     ),
     Alert(
         "RuleEvalFailing", "monitoring", "ticket", "5m",
@@ -148,7 +148,7 @@ MONITORING = (
         "Group {{ $labels.rule_group }} failed {{ $value | humanize }} times: its alerts are blind.",
         *cases("12m", f'prometheus_rule_evaluation_failures_total{{{PROM},rule_group="g"}}', fires="0+1x60", silent="4x60"),
         "An expression fails at run time, mostly a many-to-many match.", "You: those alerts cannot fire.",
-        ("`journalctl -u prometheus` names the rule.",),
+        ("`curl -s localhost:9090/api/v1/rules | tr , '\\n' | grep lastError` on its host says what does not work, `journalctl -u prometheus` which rule.", "Mend that rule, or take it out, and reload: `systemctl reload prometheus`."),
     ),
     Alert(
         "AlertmanagerUnreachable", "monitoring", "ticket", "5m",
@@ -157,7 +157,7 @@ MONITORING = (
         "Alerts fire and reach nobody.",
         case("12m", f"prometheus_notifications_alertmanagers_discovered{{{PROM}}}", "1x60", f"prometheus_notifications_errors_total{{{PROM},alertmanager=\"x\"}}", "0+1x60"), case("8m", f"prometheus_notifications_alertmanagers_discovered{{{PROM}}}", "1x60"),
         "No Alertmanager is configured, or one of them does not take alerts.", "Everybody who would be paged.",
-        ("`systemctl status prometheus-alertmanager`",),
+        ("`curl -s localhost:9093/-/ready` on its host: does it answer? `systemctl status prometheus-alertmanager` says why not.", "`curl -s localhost:9090/api/v1/alertmanagers` on the monitor: where does it send?"),
     ),
     Alert(
         "ClockSkew", "monitoring", "ticket", "5m",
@@ -166,7 +166,7 @@ MONITORING = (
         "Store times, delays and ages are wrong by as much; leases are not: they use the monotonic clock.",
         *cases("8m", 'node_timex_offset_seconds{instance="h",job="node"}', fires="0.7x60", silent="0.1x60"),
         "The host's clock is not disciplined.", "Delayed messages, searches by time, ages.",
-        ("`timedatectl` and `chronyc tracking` on the host.",),
+        ("`broker-trio doctor --host` there: does anybody keep its clock right?", "`timedatectl` and `chronyc tracking` there: by how much, and since when."),
     ),
     Alert(
         "Watchdog", "monitoring", "info", "0s",
@@ -175,6 +175,6 @@ MONITORING = (
         "Always fires: when it stops, alerts do not reach you.",
         case("30s", UP_N, "1x4"), case("0s", UP_N, "1x4"),
         "Nothing is wrong. An external dead man's switch should miss it.", "Nobody.",
-        ("Nothing to do.",),
+        ("Nothing to do. `amtool alert query alertname=Watchdog --alertmanager.url=http://localhost:9093` on the monitor says whether it gets as far as the Alertmanager.",),
     ),
 )  # fmt: skip

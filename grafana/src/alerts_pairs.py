@@ -76,10 +76,10 @@ PAIRS = (
     ),
     Alert(
         "DivergentTailCut", "pairs", "ticket", "0s",
-        "increase(brokertrio_replication_cut_bytes_total[10m]) > 0",
+        "increase(brokertrio_replication_cut_bytes_total[10m]) > 0 or (brokertrio_replication_cut_bytes_total > 0 unless brokertrio_replication_cut_bytes_total offset 10m)",
         "Replica {{ $labels.instance }} of {{ $labels.node_id }} cut messages that only it had",
         "{{ $value | humanize1024 }}B were saved in a side file before the cut.",
-        *cases("2m", f"brokertrio_replication_cut_bytes_total{{{B2}}}", fires="0x4 900x20", silent="900x20"),
+        *cases("12m", f"brokertrio_replication_cut_bytes_total{{{B2}}}", fires="stale _x40 900x20", silent="900x60"),
         "A replica came back with a tail that the new master does not have. In a synchronous pair nobody was told SEND_OK for it.", "Perhaps producers that took a timeout for success; in an asynchronous pair acknowledged messages.",
         (PAIR, "The folder `divergent/` of that store holds the tail: look what it is, and send again what is missing."), "", "bt-ha",
     ),

@@ -2,11 +2,13 @@
 
     nameserver 1 ◀─ relay ◀─┬─ replica a ── tmpfs        Prometheus ◀─ /metrics of all four, a node
     nameserver 2 ◀─ relay ◀─┴─ replica b ── tmpfs          exporter, and a page of planted figures
-                    can be cut              can be filled, and made to hang in fsync
+                    can be cut              can be filled,      └──▶ Alertmanager
+                                            and made to hang or be slow in fsync
 
 The small disks live in a namespace of their own, which a holder keeps open; replicas join it, so
 that their stores outlive them. A disk that hangs is made inside the process: fsync waits as long
-as a file is there. Everything else is the product as it is.
+as a file is there, or each time so many seconds as the file says. A version is made there as well.
+Everything else is the product as it is.
 """
 
 import os
@@ -15,13 +17,14 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from grafana.src import limits
 from tests.interop import monitored
 from tests.interop.clusters import Program, ours, take_port
-from tests.interop.monitored import COMMAND, Monitored, child, target
+from tests.interop.monitored import COMMAND, Monitored, Tested, child, target
 from tests.interop.pairs import NAME, Pair, wait_for
 from tests.interop.relay import Planted, Relay
 
@@ -39,23 +42,40 @@ STORE: Final = {
 HANGING: Final = """
 import os, runpy, sys, time
 file, *words = sys.argv[1:]
+def says():
+    try:
+        with open(file) as told:
+            return told.read()
+    except FileNotFoundError:
+        return ""
 def hanging(sync):
     def until_it_is_gone(descriptor):
         while os.path.exists(file):
+            if seconds := says():
+                time.sleep(float(seconds))
+                break
             time.sleep(0.05)
         sync(descriptor)
     return until_it_is_gone
 os.fsync, os.fdatasync = hanging(os.fsync), hanging(os.fdatasync)
+import broker_trio
+broker_trio.__version__ = os.environ.get("TESTED_VERSION", broker_trio.__version__)
 sys.argv = ["broker-trio", *words]
 runpy.run_module("broker_trio", run_name="__main__")
 """
 HANGS: Final = "hangs"  # the file, in a replica's folder
 MOUNT: Final = 'for one; do mount -t tmpfs -o size=$0 tmpfs "$one" || exit; done; echo up; exec cat'
 SHORTER: Final = {
-    "7d": "10m", "6h": "1m", "1h": "1m", "15m": "2m", "10m": "20s", "5m": "16s", "2m": "16s",
+    "7d": "10m", "6h": "1m", "1h": "1m", "15m": "2m", "10m": "30s", "5m": "16s", "2m": "16s",
     "1m": "12s",
 }  # fmt: skip
 """Windows of rules, in the copy that is tested; a wait (`for`) is two seconds there."""
+SMALLER: Final = {
+    str(limits.BEHIND_BYTES): str(2 << 20),
+    str(limits.LAG_MESSAGES): "1000",
+    str(limits.LAG_AGE_S): "20",
+}
+"""Amounts of rules, in that copy; `BEHIND_BYTES` is `REPLICATION_LAG_BYTES`, too."""
 WHOLE_S: Final = 300.0
 PATIENT_S: Final = "60"  # a question's time, on a machine that has much else to do
 
@@ -96,6 +116,7 @@ class Breakable(Pair):
     """The pair, its second nameserver behind a relay, and where each keeps what."""
 
     disks: int = 0  # the pid of who holds them
+    _plain: dict[int, dict[str, str]] = field(default_factory=dict)
 
     def _nameserver(self) -> Program:
         ports = take_port(), take_port()
@@ -192,10 +213,21 @@ class Breakable(Pair):
         for program in self.replicas:
             self.hang_file(program).unlink(missing_ok=True)
             self.filler(program).unlink(missing_ok=True)
+        for number, environment in self._plain.items():
+            self.replicas[number - 1].stop()
+            self.replicas[number - 1].environment = environment
+        self._plain.clear()
         for program in (*self.nameservers, *self.replicas):
             if not program.running:
                 program.start()
         self.wait_whole()
+
+    def restart_with(self, program: Program, **environment: str) -> None:
+        """Start it again with other settings, until `mend`."""
+        self._plain.setdefault(self.number(program), program.environment)
+        program.stop()
+        program.environment = program.environment | environment
+        program.start()
 
     # -- a disk ---------------------------------------------------------------------------------
 
@@ -220,6 +252,22 @@ class Site:
     watch: Monitored
     planted: Planted
     folder: Path
+    node: Program
+    prometheus: Program
+    alertmanager: Program
+    held: ExitStack = field(default_factory=ExitStack)
+    """What lasts as long as a fault."""
+
+    def places(self) -> dict[str, str]:
+        """What stands here for a host's own, by its name in runbooks."""
+        slave = self.pair.slave
+        return {
+            "localhost:10913": self.pair.http_of(slave.address),
+            "localhost:9090": self.prometheus.address,
+            "localhost:9093": self.alertmanager.address,
+            "/etc/prometheus/prometheus.yml": str(self.prometheus.folder / "prometheus-config"),
+            "/var/lib/broker-trio": str(self.pair.store(self.pair.number(slave))),
+        }
 
     @contextmanager
     def load(self, *words: str) -> Iterator[None]:
@@ -238,6 +286,28 @@ def targets(pair: Breakable) -> list[dict[str, Any]]:
     return [*brokers, *others]
 
 
+def watcher(command: list[str], address: str, folder: Path, ready: str) -> Program:
+    """A program that watches, started; its log is in a folder of its own."""
+    return Program(
+        command, address, folder, {}, lambda _: answers(f"http://{address}{ready}")
+    ).start()
+
+
+def alertmanager(folder: Path) -> Program:
+    """Debian's; it tells nobody, and is asked."""
+    folder.mkdir()
+    (folder / "config.yml").write_text(
+        '{"route": {"receiver": "none"}, "receivers": [{"name": "none"}]}'
+    )
+    address = f"127.0.0.1:{monitored.free_port()}"
+    command = [
+        monitored.binary("prometheus-alertmanager"), f"--config.file={folder}/config.yml",
+        f"--storage.path={folder}/data", f"--web.listen-address={address}",
+        "--cluster.listen-address=",
+    ]  # fmt: skip
+    return watcher(command, address, folder, "/-/ready")
+
+
 @contextmanager
 def site(folder: Path) -> Iterator[Site]:
     """Everything, with two topics and two groups that do not consume."""
@@ -251,12 +321,21 @@ def site(folder: Path) -> Iterator[Site]:
         stack.callback(pair.stop)
         planted = Planted()
         stack.callback(planted.close)
-        node = stack.enter_context(monitored.node_exporter(folder))
+        node = watcher(*monitored.node_exporter_command(folder), folder / "node", "/")
+        stack.callback(node.stop)
+        receiver = alertmanager(folder / "alertmanager")
+        stack.callback(receiver.stop)
         plant = {"targets": [planted.address], "labels": {"cluster": "planted"}}
-        jobs = {"broker-trio": targets(pair), "planted": [plant], "node": [target(node, "", "")]}
-        address = stack.enter_context(monitored.prometheus(folder / "prometheus", jobs, SHORTER))
+        host = target(node.address, "", "")
+        jobs = {"broker-trio": targets(pair), "planted": [plant], "node": [host]}
+        tested = Tested(SHORTER, SMALLER, receiver.address, itself=True)
+        asked = monitored.prometheus_command(folder / "prometheus", jobs, tested)
+        prometheus = watcher(*asked, folder / "prometheus", "/-/ready")
+        stack.callback(prometheus.stop)
         told = {"nameservers": [one.address for one in pair.nameservers]}
-        running = Site(pair, Monitored(told, address), planted, folder)
+        watch = Monitored(told, f"http://{prometheus.address}")
+        running = Site(pair, watch, planted, folder, node, prometheus, receiver)
+        stack.callback(running.held.close)
         prepare(running)
         yield running
 

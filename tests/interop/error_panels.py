@@ -85,6 +85,60 @@ ERRORS: Final[dict[str, tuple[ErrorPanel, ...]]] = {
         ErrorPanel("bt-broker", "Segments deleted in the last hour", above(0, cause="space")),
     ),
     "two_masters": (ErrorPanel("bt-ha", "Replicas that may write", above(1)),),
+    "slow_disk": (
+        ErrorPanel("bt-overview", "Time of a send", above(0.5)),
+        ErrorPanel("bt-broker", "Time of a flush", above(0.5)),
+    ),
+    "master_disk_hangs": (
+        ErrorPanel("bt-broker", "Behind", above(2 << 20)),
+        ErrorPanel("bt-broker", "Receipts by durability", above(0, durability="flush_timeout")),
+    ),
+    "stalls": (ErrorPanel("bt-broker", "Event loop late", above(0.25)),),
+    "few_descriptors": (
+        ErrorPanel("bt-broker", "Open files", above(0.8)),
+        ErrorPanel("bt-broker", "Connections", above(10)),
+    ),
+    "names_made_up": (alert("SeriesDropped"),),
+    "half_upgraded": (alert("VersionSkew"),),
+    "insecure": (alert("InsecureListen"),),
+    "slave_behind": (
+        ErrorPanel("bt-broker", "Behind", above(2 << 20)),
+        ErrorPanel("bt-ha", "Replication lag", above(2 << 20)),
+        ErrorPanel("bt-ha", "Replication lag in messages and time", above(0)),
+    ),
+    "wrong_key": (ErrorPanel("bt-ha", "Peers refused", above(0, reason="key")),),
+    "degraded": (
+        alert("PairDegraded"),
+        ErrorPanel("bt-ha", "Copies that SEND_OK needs", below(2)),
+        ErrorPanel("bt-ha", "Slaves", below(1, state="attached")),
+    ),
+    "tail_cut": (ErrorPanel("bt-ha", "Role changes and streams", above(1_000)),),
+    "consumer_slow": (
+        ErrorPanel("bt-overview", "Oldest unconsumed message", above(20)),
+        ErrorPanel("bt-overview", "Backlog of groups, the ten largest", above(1_000)),
+        ErrorPanel("bt-overview", "Backlog of groups by age", above(20)),
+        ErrorPanel("bt-lag", "All groups", above(1_000, consumer_group="billing")),
+        ErrorPanel("bt-lag", "Behind", above(1_000, consumer_group="billing")),
+        ErrorPanel("bt-lag", "Age of the oldest", above(20, consumer_group="billing")),
+    ),
+    "nobody_reads": (ErrorPanel("bt-lag", "Behind", above(0, consumer_group="billing")),),
+    "given_up": (alert("DeadLetters"),),
+    "forgotten": (
+        alert("WitnessForgot"),
+        ErrorPanel("bt-ns", "Ready", lambda _, value: value == 1),
+    ),
+    "nonsense": (ErrorPanel("bt-ns", "Questions for routes", above(0, result="not_found")),),
+    "left_drained": (ErrorPanel("bt-ns", "Brokers drained by an operator", above(0)),),
+    "proved_long_ago": (ErrorPanel("bt-drills", "Oldest proof", above(90 * 86_400)),),
+    "exporter_stopped": (
+        ErrorPanel("bt-hosts", "Hosts that answer", below(1)),
+        ErrorPanel("bt-hosts", "Hosts", lambda _, value: value == 0),
+    ),
+    "rules_broken": (alert("ConfigReloadFailed"),),
+    "rule_fails": (alert("RuleEvalFailing"),),
+    "alertmanager_stopped": (alert("AlertmanagerUnreachable"),),
+    "clock_off": (ErrorPanel("bt-hosts", "Worst clock", above(0.5)),),
+    "memory_used": (ErrorPanel("bt-hosts", "Memory used", above(0.8)),),
 }
 
 

@@ -2,15 +2,16 @@
 
     FAULTS[name].do(site) ─▶ its pages fire ─▶ undo(site) ─▶ they are resolved, the pair is whole
 
-tests/interop/test_pages.py does each of them. `load` are words of `bench produce`; without them
+tests/interop/test_pages.py does each of them, and those of the tickets (faults_tickets.py and its
+neighbours; faults_all.py has all). `load` are words of `bench produce`; without them
 nobody sends. Figures are planted only where no fault can cause them: two masters at once.
 """
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from broker_trio.model.codes import RequestCode
@@ -31,7 +32,11 @@ FLAPS: Final = 5
 
 @dataclass(frozen=True)
 class Fault:
-    """What is done, which pages it must raise, and how it is mended."""
+    """What is done, which pages it must raise, and how it is mended.
+
+    `calm`: what has to be done first, so that none of them fires. `finds`: by alert, what one of
+    its runbook's commands says while the fault is there.
+    """
 
     says: str
     pages: frozenset[str]
@@ -40,6 +45,8 @@ class Fault:
     load: tuple[str, ...] = ()
     tickets: frozenset[str] = frozenset()
     cluster: str = "DefaultCluster"
+    calm: Callable[[Site], None] = lambda _: None
+    finds: Mapping[str, str] = field(default_factory=dict)
 
 
 def mend(site: Site) -> None:

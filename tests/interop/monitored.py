@@ -23,6 +23,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from os import environ
 from pathlib import Path
@@ -177,15 +178,21 @@ def drill_page() -> Iterator[str]:
         server.server_close()
 
 
-@contextmanager
-def node_exporter(folder: Path) -> Iterator[str]:
-    """Its address; it adds the pages of the folder's `textfile`."""
+def node_exporter_command(folder: Path) -> tuple[list[str], str]:
+    """What runs one that adds the pages of the folder's `textfile`; its address."""
     address, pages = f"127.0.0.1:{free_port()}", folder / "textfile"
     pages.mkdir()
     command = [
         binary("prometheus-node-exporter"), f"--web.listen-address={address}",
         f"--collector.textfile.directory={pages}",
     ]  # fmt: skip
+    return command, address
+
+
+@contextmanager
+def node_exporter(folder: Path) -> Iterator[str]:
+    """Its address."""
+    command, address = node_exporter_command(folder)
     with child(command, folder / "node_exporter.log"):
         wait_until_ready(f"http://{address}/")
         yield address
@@ -206,22 +213,42 @@ def targets(told: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def rules(folder: Path, shorter: dict[str, str]) -> None:
-    """Our rules, evaluated each second; alerts wait for two seconds, windows are as told."""
+def rules(folder: Path, shorter: dict[str, str], smaller: dict[str, str] | None = None) -> None:
+    """Our rules, evaluated each second; alerts wait for two seconds, windows are as told.
+
+    `smaller`: amounts that are compared with, replaced as well.
+    """
     for path in (ROOT / "grafana/rules").glob("*.yml"):
         text = path.read_text().replace("interval: 15s", "interval: 1s")
         text = re.sub(r"for: \S+", "for: 2s", text)
         text = re.sub(r"\[(\w+)\]", lambda found: f"[{shorter.get(found[1], found[1])}]", text)
+        text = re.sub(
+            r"offset (\w+)", lambda found: f"offset {shorter.get(found[1], found[1])}", text
+        )
+        for amount, less in (smaller or {}).items():
+            text = re.sub(rf"> {re.escape(amount)}(?![\d.])", f"> {less}", text)
         (folder / path.name).write_text(text)
 
 
-@contextmanager
-def prometheus(
-    folder: Path, jobs: dict[str, list[dict[str, Any]]], shorter: dict[str, str] | None = None
-) -> Iterator[str]:
-    """A Prometheus with our rules and these targets; its address."""
+@dataclass(frozen=True)
+class Tested:
+    """How the copy of our rules differs, and where its alerts go; `itself`: it scrapes itself."""
+
+    shorter: dict[str, str] = field(default_factory=dict)
+    smaller: dict[str, str] = field(default_factory=dict)
+    alertmanager: str = ""
+    itself: bool = False
+
+
+def prometheus_command(
+    folder: Path, jobs: dict[str, list[dict[str, Any]]], tested: Tested
+) -> tuple[list[str], str]:
+    """What runs a Prometheus with our rules and these targets, its files written; its address."""
     folder.mkdir()
-    rules(folder, shorter or {})
+    rules(folder, tested.shorter, tested.smaller)
+    address = f"127.0.0.1:{free_port()}"
+    if tested.itself:
+        jobs = {**jobs, "monitors": [{"targets": [address]}]}
     for name, found in jobs.items():
         (folder / f"{name}.json").write_text(json.dumps(found))
     scrapes = [
@@ -237,12 +264,24 @@ def prometheus(
         "rule_files": [f"{folder}/*.yml"],
         "scrape_configs": scrapes,
     }
-    file, address = folder / "prometheus-config", f"127.0.0.1:{free_port()}"
+    if tested.alertmanager:
+        receiver = {"static_configs": [{"targets": [tested.alertmanager]}]}
+        config["alerting"] = {"alertmanagers": [receiver]}
+    file = folder / "prometheus-config"
     file.write_text(json.dumps(config))
     command = [
         binary("prometheus"), f"--config.file={file}", f"--storage.tsdb.path={folder}/data",
-        f"--web.listen-address={address}", "--log.level=warn",
+        f"--web.listen-address={address}", "--log.level=warn", "--rules.alert.resend-delay=2s",
     ]  # fmt: skip
+    return command, address
+
+
+@contextmanager
+def prometheus(
+    folder: Path, jobs: dict[str, list[dict[str, Any]]], tested: Tested | None = None
+) -> Iterator[str]:
+    """A Prometheus with our rules and these targets; its address."""
+    command, address = prometheus_command(folder, jobs, tested or Tested())
     with child(command, folder / "log"):
         wait_until_ready(f"http://{address}/-/ready")
         yield f"http://{address}"

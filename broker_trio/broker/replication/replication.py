@@ -26,7 +26,7 @@ from broker_trio.broker.replication.refusals import Refusals
 from broker_trio.broker.replication.role import Role
 from broker_trio.broker.replication.slave import Slave
 from broker_trio.broker.replication.streaming import Streaming, StreamStats
-from broker_trio.model.errors import Refused, StoreFailed
+from broker_trio.model.errors import StoreFailed
 from broker_trio.model.pair import Lag
 from broker_trio.model.route import MASTER_ID
 from broker_trio.runtime.seams import Clock, Disk, Entropy, Listener, Network
@@ -35,7 +35,6 @@ from broker_trio.store import snapshot
 from broker_trio.store.store import Store
 
 CONFIRMED_PATH: Final = "broker_trio/confirmed.cbor"
-SHOWN: Final = 20  # names in a line of the log
 SAVE_S: Final = 1.0
 
 log = structlog.get_logger("replication")
@@ -161,13 +160,7 @@ class Replication:
 
     def _know_topics(self) -> None:
         """Whoever leads has a topic for each message of its log."""
-        try:
-            missing = self._topics.known_by_log(self._store.queues.held_topics())
-        except Refused as refusal:
-            log.warning("replication.topics_unknown", reason=refusal.remark)
-            return
-        if missing:
-            log.warning("replication.topics_from_log", topics=missing[:SHOWN])
+        self._topics.restore(self._store.queues.held_topics())
 
     def _role_changed(self) -> None:
         role = self.role

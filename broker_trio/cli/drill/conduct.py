@@ -196,10 +196,7 @@ class Conductor:
     async def _whole(self) -> None:
         """Wait until both copies count; noted, or why not."""
         began = self._observer.clock.wall_ms()
-        with trio.move_on_after(WHOLE_S):
-            await until(lambda: not self._observer.why_not_whole(began))
-        why = self._observer.why_not_whole(began)
-        self._observer.mark("not_whole" if why else "whole", why)
+        why = await self._observer.note_whole(began, WHOLE_S)
         self._tell(f"not whole: {why}" if why else "whole: both copies count")
         if why:
             raise Aborted(f"not whole after {WHOLE_S:g} s: {why}")

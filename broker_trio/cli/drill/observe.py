@@ -20,6 +20,7 @@ import trio
 
 from broker_trio.cli.access import Cluster
 from broker_trio.cli.drill.reading import Looker
+from broker_trio.cli.drill.waiting import until
 from broker_trio.cli.drill.web import firing
 from broker_trio.cli.ledger.command import opened
 from broker_trio.cli.pair.reach import status_of
@@ -169,6 +170,14 @@ class Observer:
     def why_not_whole(self, since_ms: int) -> str:
         """What the pair lacks, by words said since then."""
         return why_not_whole(self.run, self.latest, since_ms)
+
+    async def note_whole(self, since_ms: int, seconds: float) -> str:
+        """Mark `whole` once both copies count, or `not_whole` after so long; why not, or ""."""
+        with trio.move_on_after(seconds):
+            await until(lambda: not self.why_not_whole(since_ms))
+        why = self.why_not_whole(since_ms)
+        self.mark("not_whole" if why else "whole", why)
+        return why
 
     def _note(self, sample: Sample) -> None:
         self.latest[sample.who] = sample

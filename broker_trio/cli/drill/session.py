@@ -224,11 +224,7 @@ class Session:
 async def end_alone(most_s: float, observer: Observer) -> None:
     """Nobody ended it: the hosts have healed themselves by now, which is looked at."""
     observer.mark("aborted", f"nobody ended it in {most_s:g} s; hosts heal by their timers")
-    since = observer.mark("awaited")
-    with trio.move_on_after(WHOLE_S):
-        await until(lambda: not observer.why_not_whole(since), LOOK_S)
-    why = observer.why_not_whole(since)
-    observer.mark("not_whole" if why else "whole", why)
+    await observer.note_whole(observer.mark("awaited"), WHOLE_S)
 
 
 async def read_back(observer: Observer) -> None:

@@ -148,6 +148,16 @@ async def test_a_topic_with_messages_and_no_entry_gets_one_again(autojump_clock)
     assert Tables().load().topics.restore({"%LMQ%x": 1, "Empty": 0}) == []
 
 
+def test_a_full_table_has_room_for_what_the_log_holds():
+    """The limit keeps clients from making topics; acknowledged messages stay readable."""
+    tables = Tables()
+    topics = Topics(tables.disk, tables.clock, tables.settings, topics_max=1)
+    topics.put(TopicConfig("First"))
+    assert refused(topics.put, TopicConfig("Second")).code == 1
+    assert topics.restore({"Second": 3}) == ["Second"]
+    assert topics.get("Second").read_queue_nums == 8
+
+
 async def test_no_message_is_stored_before_there_is_a_topics_file(autojump_clock):
     """The persister counts as started when the first tables are on disk: a log without topics.json
     would refuse to start."""
