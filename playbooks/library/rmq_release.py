@@ -46,7 +46,7 @@ import tempfile
 import zipfile
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.rmq_links import current, installed, switch
+from ansible.module_utils.rmq_links import current, installed, on_disk, switch
 
 MODULE = "broker_trio.cli.main"
 PROGRAM = """#!%s/bin/python
@@ -118,7 +118,10 @@ def by_pip(module, manifest, house, folder):
 
 
 def install(module, folder):
-    """Everything but the marker can be there from an interrupted run: it is done again."""
+    """Everything but the marker can be there from an interrupted run: it is done again.
+
+    The marker is written when the rest is on the disk.
+    """
     params = module.params
     house = tempfile.mkdtemp(prefix=".bundle-", dir=params["root"])
     try:
@@ -137,6 +140,7 @@ def install(module, folder):
         run(module, folder + "/bin/broker-trio", "broker", "--help")
     finally:
         shutil.rmtree(house, ignore_errors=True)
+    on_disk(module, folder)
     with open(folder + "/.part", "w") as marker:
         marker.write(params["digest"] + "\n")
         marker.flush()

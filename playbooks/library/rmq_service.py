@@ -53,7 +53,7 @@ import hashlib
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.rmq_links import switch
+from ansible.module_utils.rmq_links import on_disk, switch
 
 LINES = "20"
 
@@ -91,9 +91,10 @@ def systemctl(module, *words):
 
 
 def bring(module, verb, unit):
-    """Start or restart; a failure comes with the journal's last lines."""
+    """Start or restart what is on the disk; a failure comes with the journal's last lines."""
     systemctl(module, "daemon-reload")
     systemctl(module, "enable", "--quiet", unit)
+    on_disk(module, "/etc")
     systemctl(module, "reset-failed", unit)
     code, out, err = systemctl(module, verb, unit)
     if code:

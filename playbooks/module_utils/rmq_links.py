@@ -1,6 +1,17 @@
-"""The links that say which release runs, and which ran before."""
+"""The links that say which release runs, and which ran before.
+
+What is installed must be on the disk before anything says that it is there: a host that lost its power half a
+minute later would have names without contents, and a program that the kernel cannot run.
+"""
 
 import os
+
+
+def on_disk(module, path):
+    """All of the file system of `path` is written; fails with what `sync` said."""
+    code, _, err = module.run_command(["sync", "--file-system", path])
+    if code:
+        module.fail_json(msg="sync --file-system %s: %s" % (path, err.strip()))
 
 
 def link(path, target):
@@ -38,4 +49,5 @@ def switch(module, root, release):
         if before:
             link(os.path.join(root, "previous"), before)
         link(os.path.join(root, "current"), release)
+        on_disk(module, root)
     return True

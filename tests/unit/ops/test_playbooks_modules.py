@@ -147,14 +147,53 @@ def test_what_a_unit_noted_is_compared_with_what_is_on_disk(tmp_path: Path) -> N
     assert service.noted(str(tmp_path / "none")) == {}
 
 
+class Syncing(Played):
+    """Its programs do nothing well, but for those that `answers` names."""
+
+    def run_command(self, command: list[str]) -> tuple[int, str, str]:
+        self.asked.append(" ".join(command))
+        return self.answers.get(self.asked[-1], (0, "", ""))
+
+
+def test_what_is_installed_is_on_the_disk_before_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host that loses its power then has all of it, or installs it again."""
+    release = plugin("library/rmq_release.py")
+    folder, wheels = tmp_path / "1", {"digest": "d", "wheels": [], "pip": "pip.whl"}
+    folder.joinpath("bin").mkdir(parents=True)
+    monkeypatch.setattr(release, "unpack", lambda *_: wheels)
+    monkeypatch.setattr(release, "by_unpacking", lambda *_: folder.mkdir(exist_ok=True))
+    sync = f"sync --file-system {folder}"
+    played = Syncing({sync: (1, "", "no space")}, root=str(tmp_path), bundle="b", digest="d")
+    with pytest.raises(Ended):
+        release.install(played, str(folder))
+    assert played.result["msg"] == f"{sync}: no space"
+    assert not (folder / ".installed").exists()
+    played.answers = {}
+    release.install(played, str(folder))
+    assert played.asked[-1] == sync
+    assert (folder / ".installed").read_text() == "d\n"
+
+
+def test_a_unit_starts_with_files_that_are_on_the_disk() -> None:
+    """Its settings and credentials, and that it is enabled."""
+    played = Syncing({})
+    plugin("library/rmq_service.py").bring(played, "start", "x.service")
+    words = [each.partition(" ")[0] + " " + each.split()[1] for each in played.asked]
+    assert words.index("sync --file-system") < words.index("systemctl start")
+    assert words.index("systemctl enable") < words.index("sync --file-system")
+
+
 def test_a_release_is_shown_only_when_it_is_there_completely(tmp_path: Path) -> None:
     """`previous` shows what was before; twice is no change; check mode touches nothing."""
     links = plugin("module_utils/rmq_links.py")
     for release in ("1", "2"):
         (tmp_path / release).mkdir()
     (tmp_path / "1/.installed").write_text("digest\n")
-    played = Played({})
+    played = Syncing({})
     assert links.switch(played, str(tmp_path), "1")
+    assert played.asked == [f"sync --file-system {tmp_path}"]
     assert not links.switch(played, str(tmp_path), "1")
     with pytest.raises(Ended):
         links.switch(played, str(tmp_path), "2")

@@ -217,7 +217,9 @@ CHANGES = re.compile(
 )
 
 
-@pytest.mark.parametrize("verb", ["switchover", "failover", "rejoin", "hosts", "scale_out"])
+@pytest.mark.parametrize(
+    "verb", ["switchover", "failover", "rejoin", "hosts", "scale_out", "topics"]
+)
 def test_a_plan_is_said_before_the_first_change(verb: str) -> None:
     """One line that begins with `plan: `; site, upgrade and rollback say that of hosts.yml."""
     names = []
