@@ -200,6 +200,6 @@ BROKERS = (
         "allow_insecure_listen is on: neither authentication nor TLS.",
         *cases("1h5m", f"brokertrio_insecure{{{B}}}", fires="1x300", silent="0x300"),
         "Somebody set `allow_insecure_listen`.", "Nobody, while the network is trusted.",
-        ("`broker-trio cluster config broker-a`",),
+        ("`grep allow_insecure_listen /etc/broker-trio/*.toml` on its host: in which file?", "Is the network closed to others? `broker-trio client list` shows who is connected: a stranger among them?", "No: take the line out, `listen` on the address of a closed network or on 127.0.0.1, and restart that program; `docs/operating/ports.md` says who has to reach what."),
     ),
 )  # fmt: skip

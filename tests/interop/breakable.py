@@ -265,6 +265,7 @@ class Site:
             "localhost:10913": self.pair.http_of(slave.address),
             "localhost:9090": self.prometheus.address,
             "localhost:9093": self.alertmanager.address,
+            "/etc/broker-trio/*.toml": str(slave.folder / "config.toml"),
             "/etc/prometheus/prometheus.yml": str(self.prometheus.folder / "prometheus-config"),
             "/var/lib/broker-trio": str(self.pair.store(self.pair.number(slave))),
         }

@@ -100,7 +100,6 @@ ERRORS: Final[dict[str, tuple[ErrorPanel, ...]]] = {
     ),
     "names_made_up": (alert("SeriesDropped"),),
     "half_upgraded": (alert("VersionSkew"),),
-    "insecure": (alert("InsecureListen"),),
     "slave_behind": (
         ErrorPanel("bt-broker", "Behind", above(2 << 20)),
         ErrorPanel("bt-ha", "Replication lag", above(2 << 20)),

@@ -34,7 +34,8 @@ FLAPS: Final = 5
 class Fault:
     """What is done, which pages it must raise, and how it is mended.
 
-    `calm`: what has to be done first, so that none of them fires. `finds`: by alert, what one of
+    `calm`: what has to be done first and, when the load is over, last, so that none of them fires
+    for another reason. `finds`: by alert, what one of
     its runbook's commands says while the fault is there.
     """
 

@@ -23,6 +23,7 @@ PLACES: Final = {
     "localhost:10913": "a broker's HTTP door",
     "localhost:9090": "the Prometheus",
     "localhost:9093": "the Alertmanager",
+    "/etc/broker-trio/*.toml": "a broker's configuration",
     "/etc/prometheus/prometheus.yml": "the Prometheus' configuration",
     "/var/lib/broker-trio": "a broker's store",
 }
@@ -31,6 +32,7 @@ RUN_HERE: Final[Mapping[str, frozenset[int]]] = {
     "amtool": frozenset({0, 1}),  # 1: it does not answer, which is what was asked
     "curl": frozenset({0, 7}),  # 7: nobody listens, likewise
     "df": frozenset({0}),
+    "grep": frozenset({0, 1}),  # 1: it is not there
     "promtool": frozenset({0, 1}),  # 1: it found a mistake
     "ps": frozenset({0}),
     "vmstat": frozenset({0}),

@@ -115,6 +115,7 @@ def test_an_alert_fires_on_its_fault_and_is_resolved(
             said = ", ".join(f"{one} {after} s" for one, after in seen.items())
             note(capsys, f"{name}: fired: {said}")
             fault.undo(running)
+    fault.calm(running)
     resolved_s = wait_until(running, lambda: not expected & watch.firing().keys(), RESOLVES_S)
     record(
         {

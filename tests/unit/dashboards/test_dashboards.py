@@ -17,7 +17,7 @@ from grafana.src.lint import dashboard_problems, expression_problems
 from grafana.src.recording import COMPAT, RECORDING
 from grafana.src.rule_files import ALERTS
 from tests.interop.error_panels import ERRORS
-from tests.interop.faults import FAULTS
+from tests.interop.faults_all import FAULTS
 
 BOARDS = sorted((ROOT / "grafana/dashboards").glob("*.json"))
 RULE_TESTS = sorted((ROOT / "grafana/rules_test").glob("*.yml"))
