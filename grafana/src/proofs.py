@@ -4,7 +4,7 @@
     tests/fleet/test_monitoring.py: HOSTS, by hand
 
 An entry counts while the alert's rule is the one that fired (its fingerprint is kept): a test says
-when a page has none, or one of another rule, and when a fault is gone or says something else.
+when an alert has none, or one of another rule, and when a fault is gone or says something else.
 """
 
 import json

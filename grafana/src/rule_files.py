@@ -108,11 +108,12 @@ def alerts_page() -> str:
         "| alert | severity | after | says |\n|---|---|---|---|\n" + rows + "\n"
         "## Seen firing, and resolving\n\n"
         "`tests/interop/test_pages.py` does each fault to a pair and two nameservers that run as processes, with a real Prometheus and these rules: the alert fires, its panels show it, the commands of its runbook run while the fault is there, and it is resolved when the fault is mended (counted from when the pair is whole again).\n"
-        "Its copy of the rules waits two seconds (`for`) and looks back over shorter windows (`SHORTER` in `tests/interop/breakable.py`), so that minutes show what hours would; the figures are those of that copy, on a loaded machine.\n"
+        "Its copy of the rules waits two seconds (`for`), looks back over shorter windows and compares with smaller amounts (`SHORTER` and `SMALLER` in `tests/interop/breakable.py`: 2 MiB for 64 MiB, 1,000 messages for a million, 20 s for 300), so that minutes show what hours would; the figures are those of that copy, on a loaded machine.\n"
+        "Commands of other programs than `broker-trio` run as well where a host's systemd, clock or kernel log is not needed (`tests/interop/runbooks.py` says which are not, and why).\n"
         "*On hosts*: `tests/fleet/test_monitoring.py` saw it as well, with the rules and waits of production, from the fault to the receiver of pages and back.\n\n"
         "### Pages\n\n"
         + proofs.table([a.name for a in ALERTS if a.severity == "page"])
-        + "\n### Others\n\nThe rest fire and stay silent in `promtool` only.\n\n"
+        + "\n### Others\n\n"
         + proofs.table([a.name for a in ALERTS if a.severity != "page"])
     )
 

@@ -129,10 +129,7 @@ ERRORS: Final[dict[str, tuple[ErrorPanel, ...]]] = {
     "nonsense": (ErrorPanel("bt-ns", "Questions for routes", above(0, result="not_found")),),
     "left_drained": (ErrorPanel("bt-ns", "Brokers drained by an operator", above(0)),),
     "proved_long_ago": (ErrorPanel("bt-drills", "Oldest proof", above(90 * 86_400)),),
-    "exporter_stopped": (
-        ErrorPanel("bt-hosts", "Hosts that answer", below(1)),
-        ErrorPanel("bt-hosts", "Hosts", lambda _, value: value == 0),
-    ),
+    "exporter_stopped": (ErrorPanel("bt-hosts", "Hosts that answer", below(1)),),
     "rules_broken": (alert("ConfigReloadFailed"),),
     "rule_fails": (alert("RuleEvalFailing"),),
     "alertmanager_stopped": (alert("AlertmanagerUnreachable"),),

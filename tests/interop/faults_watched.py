@@ -48,6 +48,8 @@ MEMORY: Final = (
     'node_memory_MemAvailable_bytes{cluster="planted",host="p",instance="p1",job="node"} 1e9\n'
     'node_memory_MemTotal_bytes{cluster="planted",host="p",instance="p1",job="node"} 1e10\n'
 )
+MONITOR: Final = "monitor_stopped"
+"""The one fault that ends its alert, and whose mending raises it: a test of its own."""
 FAILS: Final = """
 groups:
   - name: failing
@@ -177,6 +179,14 @@ def start_alertmanager(site: Site) -> None:
     site.alertmanager.start()
 
 
+def stop_prometheus(site: Site) -> None:
+    site.prometheus.stop()
+
+
+def start_prometheus(site: Site) -> None:
+    site.prometheus.start()
+
+
 def plant_clock(site: Site) -> None:
     site.planted.text = CLOCK
 
@@ -247,6 +257,12 @@ WATCH_FAULTS: Final = {
         frozenset(), stop_alertmanager, start_alertmanager,
         tickets=frozenset({"AlertmanagerUnreachable"}),
         finds={"AlertmanagerUnreachable": "/api/v2/alerts"},
+    ),
+    MONITOR: Fault(
+        "always; the Alertmanager has it no longer when the Prometheus is stopped, and again when "
+        "it is started",
+        frozenset(), stop_prometheus, start_prometheus,
+        tickets=frozenset({"Watchdog"}),
     ),
     "clock_off": Fault(
         "*planted figures*, because a test may not change this machine's clock",

@@ -21,6 +21,7 @@ from tests.interop.breakable import Site, site
 from tests.interop.error_panels import ERRORS, problem
 from tests.interop.faults import Fault
 from tests.interop.faults_all import FAULTS
+from tests.interop.faults_watched import MONITOR
 from tests.interop.runbooks import Said, commands, others, run, run_other
 
 pytestmark = pytest.mark.slow  # half an hour: by hand, and where CI has time
@@ -34,11 +35,15 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield found
 
 
+def what_fires(running: Site) -> str:
+    return str(running.watch.firing()) if running.prometheus.running else "no Prometheus"
+
+
 def wait_until(running: Site, true: Callable[[], bool], seconds: float) -> float:
     """How long it took. Raises `AssertionError` with what fires after `seconds`."""
     began = time.monotonic()
     while not true():
-        assert time.monotonic() - began < seconds, running.watch.firing()
+        assert time.monotonic() - began < seconds, what_fires(running)
         time.sleep(0.25)
     return round(time.monotonic() - began, 1)
 
@@ -87,7 +92,20 @@ def record(seen: dict[str, Any]) -> None:
         proofs.SEEN.write_text(json.dumps(kept | seen, indent=1, sort_keys=True) + "\n")
 
 
-@pytest.mark.parametrize("name", FAULTS)
+def entry(name: str, alert: str, times: tuple[float, float], count: int) -> dict[str, Any]:
+    """What is recorded of one alert: its fault, the seconds to its beginning and end, commands."""
+    fired_s, resolved_s = times
+    return {
+        "fault": name,
+        "how": FAULTS[name].says,
+        "rule": proofs.fingerprint(RULES[alert]),
+        "fired_s": fired_s,
+        "resolved_s": resolved_s,
+        "commands": count,
+    }
+
+
+@pytest.mark.parametrize("name", [name for name in FAULTS if name != MONITOR])
 def test_an_alert_fires_on_its_fault_and_is_resolved(
     running: Site, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -118,16 +136,29 @@ def test_an_alert_fires_on_its_fault_and_is_resolved(
     fault.calm(running)
     resolved_s = wait_until(running, lambda: not expected & watch.firing().keys(), RESOLVES_S)
     record(
-        {
-            alert: {
-                "fault": name,
-                "how": fault.says,
-                "rule": proofs.fingerprint(RULES[alert]),
-                "fired_s": seen[alert],
-                "resolved_s": resolved_s,
-                "commands": done[alert],
-            }
-            for alert in expected
-        }
+        {alert: entry(name, alert, (seen[alert], resolved_s), done[alert]) for alert in expected}
     )
     note(capsys, f"{name}: resolved {resolved_s} s, commands {done}")
+
+
+def test_the_watchdog_ends_with_its_prometheus(
+    running: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its runbook's command says whether the Alertmanager hears of it; who watches that is told."""
+    (command,), places = others("Watchdog"), running.places()
+
+    def heard() -> bool:
+        told = run_other(command, places)
+        assert told.failure == ""
+        return "Watchdog" in told.text
+
+    wait_until(running, heard, FIRES_S)
+    fault = FAULTS[MONITOR]
+    fault.do(running)
+    try:
+        resolved_s = wait_until(running, lambda: not heard(), RESOLVES_S)
+    finally:
+        fault.undo(running)
+    fired_s = wait_until(running, heard, FIRES_S)
+    record({"Watchdog": entry(MONITOR, "Watchdog", (fired_s, resolved_s), 1)})
+    note(capsys, f"{MONITOR}: ended {resolved_s} s, fired {fired_s} s")
