@@ -4,15 +4,14 @@
                               "changed": [[host, task], …], "failed": [[host, task, text], …]}
 
 The lock is a file lock on this controller, one an inventory (and lab): the kernel frees it however the run
-ends, so an interrupted run never leaves one behind. A run that was killed outright has workers that end their
-task first; they hold the lock, and the next run waits for them.
+ends, so an interrupted run never leaves one behind. Workers give it away as they begin: one that outlives a run
+that was killed outright may hang for ever, and would keep everybody out.
 """
 
 import fcntl
 import hashlib
 import json
 import os
-import re
 import sys
 import tempfile
 import time
@@ -28,7 +27,6 @@ description: Writes a recap for programs and keeps a second run away.
 """
 
 READ_ONLY = {"preflight.yml", "status.yml", "health.yml", "support_bundle.yml"}
-LAST_TASKS_S = 120  # a killed run is waited for: its workers end the tasks that they had begun
 SHOWN = 2000  # characters of a failure's text
 
 
@@ -58,32 +56,18 @@ class CallbackModule(CallbackBase):
         name = hashlib.sha256("\n".join(sources).encode()).hexdigest()[:16]
         path = os.path.join(tempfile.gettempdir(), "broker-trio-%d-%s.lock" % (os.getuid(), name))
         self.lock = open(path, "a+")
-        until = time.monotonic() + LAST_TASKS_S
-        while not self._locked():
-            self.lock.seek(0)
-            who = self.lock.read().strip()
-            if self._lives(who) or time.monotonic() > until:
-                self._display.error("another run changes this cluster: %s; wait for its end" % who)
-                sys.stdout.flush()
-                os._exit(3)
-            self._display.display("%s was killed: its last tasks end first" % who)
-            time.sleep(1)
-        os.set_inheritable(self.lock.fileno(), False)
-        self.lock.truncate(0)
-        self.lock.write("process %d, %s\n" % (os.getpid(), self.playbook))
-        self.lock.flush()
-
-    def _locked(self):
         try:
             fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            return False
-        return True
-
-    def _lives(self, who):
-        """Whether the run that wrote this is there. What it had begun outlives it, with its lock."""
-        found = re.match(r"process (\d+),", who)
-        return found is None or os.path.exists("/proc/%s" % found[1])
+            self.lock.seek(0)
+            who = self.lock.read().strip()
+            self._display.error("another run changes this cluster: %s; wait for its end" % who)
+            sys.stdout.flush()
+            os._exit(3)
+        os.register_at_fork(after_in_child=self.lock.close)
+        self.lock.truncate(0)
+        self.lock.write("process %d, %s\n" % (os.getpid(), self.playbook))
+        self.lock.flush()
 
     def _note(self, result, notes, *more):
         task = result.task if hasattr(result, "task") else result._task
