@@ -153,12 +153,15 @@ def start_apache(folder: Path, **properties: object) -> Contender:
     return Contender("apache", address, broker.pid, [broker, nameserver], seconds, folder)
 
 
-def start_ours(folder: Path, *options: str) -> Contender:
-    """`broker-trio up` with one nameserver and one broker, without a slave as Apache's is."""
+def start_ours(folder: Path, *options: str, pair: bool = False) -> Contender:
+    """`broker-trio up` with one nameserver and one broker, without a slave as Apache's is.
+
+    Or with one: `pair`. Its first replica is the master.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     command = [
-        *OURS, "up", "--single", "--dir", str(folder), "--json",
+        *OURS, "up", *(() if pair else ("--single",)), "--dir", str(folder), "--json",
         "--nameserver-port", "0", "--broker-port", "0", *options,
     ]  # fmt: skip
     up = begin(command, folder, stdout=subprocess.PIPE)
