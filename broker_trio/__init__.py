@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from broker_trio.model.route import MessageQueue as MessageQueue
     from broker_trio.model.topic import TopicConfig as TopicConfig
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 _HOMES = {
     "client.codecs": ("BodyUnreadable", "Json", "Msgpack", "Pydantic"),
