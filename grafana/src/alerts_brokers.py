@@ -172,7 +172,7 @@ BROKERS = (
         case("8m", f"process_open_fds{{{B}}}", "90x60", f"process_max_fds{{{B}}}", "100x60"),
         case("8m", f"process_open_fds{{{B}}}", "50x60", f"process_max_fds{{{B}}}", "100x60"),
         "Each connection and each open segment needs one.", "Nobody yet; then new connections are refused.",
-        ("`broker-trio client list` shows who is connected.", "Raise `LimitNOFILE` of the unit."), "", "bt-broker",
+        ("`broker-trio doctor` says of each process how many of how many it has open.", "*Connections* high: `ss -Htn 'sport = :10911' | sort -k 5` on its host shows whose they are; `broker-trio client list` shows which of them are clients that say so.", "Raise `LimitNOFILE` of the unit, and start it again."), "", "bt-broker",
     ),
     Alert(
         "SeriesDropped", "brokers", "ticket", "5m",

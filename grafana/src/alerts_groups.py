@@ -15,7 +15,7 @@ GROUPS = (
         case("20m", f'rocketmq_consumer_lag_latency_milliseconds{{{B},topic="orders",consumer_group="billing"}}', "400000x100", f'rocketmq_consumer_lag_messages{{{B},topic="orders",consumer_group="billing"}}', "100+5x100"),
         case("20m", f'rocketmq_consumer_lag_latency_milliseconds{{{B},topic="orders",consumer_group="billing"}}', "400000x100", f'rocketmq_consumer_lag_messages{{{B},topic="orders",consumer_group="billing"}}', "9000-5x100"),
         "Messages wait longer than five minutes, and it gets no better.", "Whoever waits for what this group does.",
-        (LAG, "`broker-trio group describe billing` lists its consumers.", "Too few consumers: start more, up to the number of queues."), "", "bt-lag",
+        (LAG, "`broker-trio client consumers billing` lists them: all there, and from where?", "Too few consumers: start more, up to the number of queues."), "", "bt-lag",
     ),
     Alert(
         "ConsumerLagHuge", "groups", "ticket", "10m",
@@ -34,7 +34,7 @@ GROUPS = (
         case("15m", f'rocketmq_consumer_lag_messages{{{B},topic="orders",consumer_group="billing"}}', "5x100"),
         case("15m", f'rocketmq_consumer_lag_messages{{{B},topic="orders",consumer_group="billing"}}', "5x100", f'rocketmq_consumer_connections{{{B},consumer_group="billing"}}', "1x100"),
         "The consumers went away, and messages go on coming.", "Whoever waits for what this group does.",
-        ("`broker-trio group describe billing`", "Start its consumers. Nobody needs the group any more: `broker-trio group delete billing` shows what it would do."), "", "bt-lag",
+        ("`broker-trio client consumers billing` says whether anybody of it is online.", "Start its consumers. Nobody needs the group any more: `broker-trio group delete billing` shows what it would do."), "", "bt-lag",
     ),
     Alert(
         "DeadLetters", "groups", "ticket", "0s",

@@ -77,7 +77,7 @@ NAMESERVERS = (
         case("12m", f'brokertrio_ns_route_requests_total{{{N},result="found"}}', "0+9x60", f'brokertrio_ns_route_requests_total{{{N},result="not_found"}}', "0+1x60"),
         case("12m", f'brokertrio_ns_route_requests_total{{{N},result="found"}}', "0+99x60", f'brokertrio_ns_route_requests_total{{{N},result="not_found"}}', "0+1x60"),
         "A client has a wrong topic name, or a topic was deleted.", "That client.",
-        ("`broker-trio topic list`: is a topic missing?", "`broker-trio client list`: who is new?"), "", "bt-ns",
+        ("`broker-trio topic list`: is a topic missing?", "`broker-trio client list`: who is new? One that only asks is not there: `ss -Htn 'sport = :9876' | sort -k 5` on the nameserver's host shows who is connected."), "", "bt-ns",
     ),
     Alert(
         "BrokerLeftDrained", "nameservers", "ticket", "30m",

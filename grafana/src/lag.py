@@ -88,7 +88,7 @@ def _groups(board: Dashboard) -> None:
         "Consumers and dead letters",
         "Connected consumers of the group, and dead letters in the last ten minutes.",
         q('max by (consumer_group) (sum by (consumer_group, instance) (rocketmq_consumer_connections{[n],consumer_group=~"$group"})) or max by (consumer_group) (0 * rocketmq_consumer_lag_messages{' + GROUPS + "})", "{{consumer_group}} consumers"),
-        q(f"sum by (consumer_group) (increase(rocketmq_send_to_dlq_messages_total{{{GROUPS}}}[10m])) or max by (consumer_group) (0 * rocketmq_consumer_lag_messages{{{GROUPS}}})", "{{consumer_group}} dead letters"),
+        q(f"sum by (consumer_group) (increase(rocketmq_send_to_dlq_messages_total{{{GROUPS}}}[10m]) > 0 or (rocketmq_send_to_dlq_messages_total{{{GROUPS}}} unless rocketmq_send_to_dlq_messages_total{{{GROUPS}}} offset 10m)) or max by (consumer_group) (0 * rocketmq_consumer_lag_messages{{{GROUPS}}})", "{{consumer_group}} dead letters"),
         width=6,
     )  # fmt: skip
 

@@ -263,6 +263,8 @@ class Site:
         slave = self.pair.slave
         return {
             "localhost:10913": self.pair.http_of(slave.address),
+            ":10911": f":{slave.address.rpartition(':')[2]}",
+            ":9876": f":{self.pair.nameserver.address.rpartition(':')[2]}",
             "localhost:9090": self.prometheus.address,
             "localhost:9093": self.alertmanager.address,
             "/etc/broker-trio/*.toml": str(slave.folder / "config.toml"),
@@ -294,21 +296,6 @@ def watcher(command: list[str], address: str, folder: Path, ready: str) -> Progr
     ).start()
 
 
-def alertmanager(folder: Path) -> Program:
-    """Debian's; it tells nobody, and is asked."""
-    folder.mkdir()
-    (folder / "config.yml").write_text(
-        '{"route": {"receiver": "none"}, "receivers": [{"name": "none"}]}'
-    )
-    address = f"127.0.0.1:{monitored.free_port()}"
-    command = [
-        monitored.binary("prometheus-alertmanager"), f"--config.file={folder}/config.yml",
-        f"--storage.path={folder}/data", f"--web.listen-address={address}",
-        "--cluster.listen-address=",
-    ]  # fmt: skip
-    return watcher(command, address, folder, "/-/ready")
-
-
 @contextmanager
 def site(folder: Path) -> Iterator[Site]:
     """Everything, with two topics and two groups that do not consume."""
@@ -324,7 +311,8 @@ def site(folder: Path) -> Iterator[Site]:
         stack.callback(planted.close)
         node = watcher(*monitored.node_exporter_command(folder), folder / "node", "/")
         stack.callback(node.stop)
-        receiver = alertmanager(folder / "alertmanager")
+        asked = monitored.alertmanager_command(folder / "alertmanager")
+        receiver = watcher(*asked, folder / "alertmanager", "/-/ready")
         stack.callback(receiver.stop)
         plant = {"targets": [planted.address], "labels": {"cluster": "planted"}}
         host = target(node.address, "", "")

@@ -121,7 +121,10 @@ ERRORS: Final[dict[str, tuple[ErrorPanel, ...]]] = {
         ErrorPanel("bt-lag", "Age of the oldest", above(20, consumer_group="billing")),
     ),
     "nobody_reads": (ErrorPanel("bt-lag", "Behind", above(0, consumer_group="billing")),),
-    "given_up": (alert("DeadLetters"),),
+    "given_up": (
+        alert("DeadLetters"),
+        ErrorPanel("bt-lag", "Consumers and dead letters", above(1, consumer_group="billing")),
+    ),
     "forgotten": (
         alert("WitnessForgot"),
         ErrorPanel("bt-ns", "Ready", lambda _, value: value == 1),

@@ -200,11 +200,13 @@ GROUP_FAULTS: Final = {
         "the only consumer takes two seconds for each message, under load",
         frozenset(), read_slowly, let_go, FAST, calm=nothing_waits,
         tickets=frozenset({"ConsumerLagAge", "ConsumerLagHuge"}),
+        finds={"ConsumerLagAge": "expression"},
     ),
     "nobody_reads": Fault(
         "a group's consumers are away, under load",
         frozenset(), nothing, mend, SENDS, calm=nothing_waits,
         tickets=frozenset({"ConsumerGroupEmpty"}),
+        finds={"ConsumerGroupEmpty": "nobody of consumer group billing is online"},
     ),
     "given_up": Fault(
         "a consumer sends three messages back for good",

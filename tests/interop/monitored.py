@@ -198,6 +198,18 @@ def node_exporter(folder: Path) -> Iterator[str]:
         yield address
 
 
+def alertmanager_command(folder: Path) -> tuple[list[str], str]:
+    """What runs Debian's, which tells nobody and can be asked; its address."""
+    folder.mkdir()
+    file, address = folder / "config.yml", f"127.0.0.1:{free_port()}"
+    file.write_text('{"route": {"receiver": "none"}, "receivers": [{"name": "none"}]}')
+    command = [
+        binary("prometheus-alertmanager"), f"--config.file={file}", f"--storage.path={folder}/data",
+        f"--web.listen-address={address}", "--cluster.listen-address=",
+    ]  # fmt: skip
+    return command, address
+
+
 def target(address: str, node_type: str, node_id: str) -> dict[str, Any]:
     named = {"cluster": "DefaultCluster", "node_type": node_type, "node_id": node_id, "host": "h"}
     labels = {name: value for name, value in named.items() if value}
