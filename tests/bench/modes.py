@@ -26,7 +26,7 @@ LOADS: Final = {
     "64 threads": {"threads": 64, "count": 100_000, "warmup": 20_000},
     "one thread": {"threads": 1, "count": 4_000, "warmup": 1_000},
 }
-KEPT: Final = ("per_second", "p50_ms", "p99_ms", "broker_cpu_us")
+KEPT: Final = ("per_second", "p50_us", "p99_us", "broker_cpu_us")
 
 
 def run_mode(folder: Path, *, pair: bool, flush: str) -> dict[str, dict[str, Any]]:

@@ -79,7 +79,7 @@ def test_each_broker_has_its_name_its_doors_and_its_disk(crowded: Fleet) -> None
         for folder in (f"/var/lib/broker-trio/broker-a-{number}", f"{SECOND}/broker-a-2-{number}"):
             kind = crowded.lab.execute(host, "findmnt", "-n", "-o", "FSTYPE", "-T", folder).stdout
             assert ("tmpfs" in kind) == folder.startswith(SECOND), (folder, kind)
-            assert "commitlog" in crowded.lab.execute(host, "ls", folder).stdout
+            assert "config" in crowded.lab.execute(host, "ls", folder).stdout
     for pair in PAIRS:
         wait_whole(crowded, pair)
 
