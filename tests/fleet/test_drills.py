@@ -157,11 +157,14 @@ class Watched(Fleet):
         return {one["metric"]["alertname"] for one in found}
 
     def wait_until_calm(self) -> None:
+        """Nothing fires, and no page is about to: what ended a minute ago can still wake one."""
+        about = 'ALERTS{alertstate="pending",severity="page"}'
         told: set[str] = set()
 
         def calm() -> bool:
             told.clear()
             told.update(self.firing())
+            told.update(one["metric"]["alertname"] for one in self.query(about))
             return not told
 
         wait_until(calm, f"no alert to fire ({told})", CALM_S)
