@@ -6,6 +6,8 @@
 The lock is a file lock on this controller, one an inventory (and lab): the kernel frees it however the run
 ends, so an interrupted run never leaves one behind. Workers give it away as they begin: one that outlives a run
 that was killed outright may hang for ever, and would keep everybody out.
+
+An inventory without any host ends the run with 2: Ansible itself would skip everything and call that success.
 """
 
 import fcntl
@@ -27,6 +29,7 @@ description: Writes a recap for programs and keeps a second run away.
 """
 
 READ_ONLY = {"preflight.yml", "status.yml", "health.yml", "support_bundle.yml"}
+NOBODY = "no host in this inventory, so nothing was looked at: -i names another; inventory/lab asks for the lab in BROKER_TRIO_LAB"
 SHOWN = 2000  # characters of a failure's text
 
 
@@ -49,6 +52,12 @@ class CallbackModule(CallbackBase):
             and not context.CLIARGS.get("check")
         ):
             self._take_lock()
+
+    def v2_playbook_on_play_start(self, play):
+        if not play.get_variable_manager()._inventory.hosts:
+            self._display.error(NOBODY)
+            sys.stdout.flush()
+            os._exit(2)
 
     def _take_lock(self):
         sources = sorted(os.path.abspath(each) for each in context.CLIARGS.get("inventory") or ())

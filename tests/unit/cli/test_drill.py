@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 from broker_trio.cli.drill import folders, laptop
 from broker_trio.cli.drill.before import alerts_of
+from broker_trio.cli.drill.observe import Observer
 from broker_trio.cli.drill.reading import EMPTY, Looker
 from broker_trio.cli.drill.session import end_alone
 from broker_trio.cli.drill.web import annotate, firing
@@ -150,6 +151,8 @@ class Watching:
     def why_not_whole(self, since_ms: int) -> str:
         self.looks -= 1
         return "broker-a/1 is learner" if self.looks >= 0 else ""
+
+    note_whole = Observer.note_whole
 
 
 @pytest.mark.parametrize(("looks", "end"), [(5, "whole"), (10**9, "not_whole")])

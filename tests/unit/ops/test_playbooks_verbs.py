@@ -3,6 +3,7 @@
 import importlib
 import os
 import signal
+import subprocess
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -443,6 +444,20 @@ def test_one_run_at_a_time_changes_a_cluster(book: str, begins: Callable[..., An
     second = begins(book)
     for each in (other, second):
         assert (each.lock is None) == (book in READING)
+
+
+def test_nobody_to_look_at_is_no_success(tmp_path: Path) -> None:
+    """A lab that is not up, a wrong file: Ansible would skip everything and end with 0."""
+    empty = tmp_path / "hosts.yml"
+    empty.write_text("all: {children: {nameservers: {}, brokers: {}}}\n")
+    words = ["-i", str(empty), f"{PLAYBOOKS}/health.yml"]
+    done = subprocess.run(
+        [Path(sys.executable).with_name("ansible-playbook"), *words],
+        capture_output=True, text=True, check=False, timeout=120,
+        env={**os.environ, "ANSIBLE_CONFIG": f"{PLAYBOOKS}/ansible.cfg", "HOME": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "no host in this inventory" in done.stderr
 
 
 def test_workers_do_not_keep_the_lock(begins: Callable[..., Any]) -> None:
