@@ -500,7 +500,7 @@ def test_every_play_of_a_verb_has_a_tag(verb: str) -> None:
 # -- pages ---------------------------------------------------------------------------------------
 
 PAGES = PLAYBOOKS.parent / "docs/operating/verbs"
-PARTS = {"nameservers", "brokers", "topics", "monitoring", "hosts"}  # of site.yml
+PARTS = {"nameservers", "brokers", "monitoring", "hosts"}  # of site.yml
 
 
 def test_every_verb_has_a_page() -> None:
