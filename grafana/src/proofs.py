@@ -19,6 +19,7 @@ HOSTS: Final = {
     "SendErrorRatio": "the slave is stopped under load",
     "PutsRefused": "the master's disk is filled under load",
     "DiskRefusing": "the master's disk is filled under load",
+    "DiskFullSoon": "the master's disk is filled but for a tenth",
     "BrokerCannotWrite": "slave and nameservers are stopped: the master's lease ends",
     "NameserversAlmostGone": "slave and nameservers are stopped",
     "BrokerUnregisteredEverywhere": "slave and nameservers are stopped",
